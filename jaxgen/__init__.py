@@ -1,0 +1,1 @@
+"""Generative image models as pure functions in JAX."""
