@@ -1,0 +1,71 @@
+"""What a model sees of the images it is given: floats in [0, 1], grey or binarized."""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.errors import UserError
+from jaxgen.types import Array
+
+Binarization = Literal["none", "threshold", "dynamic"]
+
+
+def unit_interval(images: Array | np.ndarray, image_shape: tuple[int, ...]) -> Array:
+    """Images as floats in [0, 1]: uint8 is divided by 255, floats are taken as they are.
+
+    Raises:
+      UserError: where the images are not [B, *image_shape], or neither uint8 nor float.
+    """
+    images = jnp.asarray(images)
+    if images.ndim != 4 or images.shape[1:] != tuple(image_shape):
+        expected = ", ".join(map(str, image_shape))
+        raise UserError(
+            f"expected images of shape [B, {expected}], got {list(images.shape)}: "
+            "reshape them, or build the system with another image_shape"
+        )
+    if images.dtype == jnp.uint8:
+        return images.astype(jnp.float32) / 255
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise UserError(
+            f"expected images as uint8 in 0..255 or floats in [0, 1], got {images.dtype}: "
+            "convert them first"
+        )
+    return images
+
+
+def binarize(images: Array, binarization: Binarization, key: Array | None = None) -> Array:
+    """Grey images in [0, 1] as a Bernoulli model may want them.
+
+    Args:
+      images: floats in [0, 1].
+      binarization: "none" leaves them grey; "threshold" gives 1 where a pixel is ≥ 0.5; "dynamic"
+        draws each pixel from a Bernoulli distribution whose mean is its grey value, so that every
+        epoch sees another draw (Burda et al., arXiv:1509.00519, section 5).
+      key: consumed by "dynamic"; without one, "dynamic" gives the mean of its draws, the grey
+        image.
+    """
+    if binarization == "threshold":
+        return (images >= 0.5).astype(images.dtype)
+    if binarization == "dynamic" and key is not None:
+        return jax.random.bernoulli(key, images).astype(images.dtype)
+    return images
+
+
+def check_binarization(binarization: str) -> None:
+    """Raises UserError where `binarization` is not one of the three."""
+    if binarization not in get_args(Binarization):
+        raise UserError(
+            f"expected binarization none, threshold or dynamic, got {binarization!r}: pick one"
+        )
+
+
+def explain(binarization: Binarization, say: Callable[[str], object]) -> None:
+    """Says in one line that the cross-entropy of grey pixels is no likelihood, where they are."""
+    if binarization == "none":
+        say(
+            "grey pixels: the loss is a cross-entropy plus KL, not a bound on a log-likelihood "
+            "(--binarization threshold or dynamic gives one)"
+        )
