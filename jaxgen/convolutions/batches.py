@@ -1,0 +1,42 @@
+"""Work on a batch in chunks, so that a chunk's temporaries stay in the processor's cache."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+# What a chunk may need for its temporaries. A temporary that leaves the cache is written to and
+# read back from memory, and the pages that it takes afresh cost more than the arithmetic on them.
+CHUNK_BYTES = 4 << 20
+
+
+def chunk_size(batch: int, bytes_per_image: int) -> int:
+    """How many images to work on at once: the largest power of two that stays in the cache."""
+    fitting = max(1, CHUNK_BYTES // max(1, bytes_per_image))
+    return batch if batch <= fitting else 1 << (fitting.bit_length() - 1)
+
+
+def _split(chunk: int, arrays: tuple[Array, ...]):
+    whole = arrays[0].shape[0] // chunk * chunk
+    chunks = tuple(a[:whole].reshape(-1, chunk, *a.shape[1:]) for a in arrays)
+    return chunks, tuple(a[whole:] for a in arrays) if whole < arrays[0].shape[0] else None
+
+
+def map_chunks(f: Callable[..., Array], chunk: int, *arrays: Array) -> Array:
+    """f(*arrays) for an f that treats each image by itself."""
+    if chunk >= arrays[0].shape[0]:
+        return f(*arrays)
+    chunks, rest = _split(chunk, arrays)
+    out = lax.map(lambda args: f(*args), chunks)
+    out = out.reshape(-1, *out.shape[2:])
+    return out if rest is None else jnp.concatenate([out, f(*rest)])
+
+
+def sum_chunks(f: Callable[..., Array], chunk: int, *arrays: Array) -> Array:
+    """f(*arrays) for an f that sums over the images."""
+    if chunk >= arrays[0].shape[0]:
+        return f(*arrays)
+    chunks, rest = _split(chunk, arrays)
+    start = f(*(a[0] for a in chunks)) if rest is None else f(*rest)
+    todo = tuple(a[1:] for a in chunks) if rest is None else chunks
+    return lax.scan(lambda total, args: (total + f(*args), None), start, todo)[0]

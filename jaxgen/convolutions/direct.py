@@ -1,0 +1,79 @@
+"""Convolution by its definition, as one matrix product over patches in the cache."""
+
+import math
+from functools import reduce
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxgen.convolutions.batches import chunk_size, map_chunks, sum_chunks
+from jaxgen.convolutions.geometry import Geometry, Pair, fit, unfit
+
+
+def patches(g: Geometry, x: Array) -> Array:
+    """What the kernel sees at each place: [N * h * w, kh * kw * C]."""
+    (h, w), (kh, kw), (sh, sw), (_, qw), (n, *_, c) = *_sizes(g), x.shape
+    # `sw` neighbouring pixels are one run of memory: copy runs, not pixels. Columns, then rows:
+    # kh + qw slices where one step would need kh * qw.
+    rows, cols = (h - 1) * sh + kh, w + qw - 1
+    x = fit(x, g.lead, (rows, cols * sw)).reshape(n, rows, cols, sw * c)
+    x = jnp.concatenate([x[:, :, q : q + w, : (kw - q * sw) * c] for q in range(qw)], -1)
+    x = jnp.concatenate([x[:, i : i + (h - 1) * sh + 1 : sh] for i in range(kh)], -1)
+    return x.reshape(n * h * w, -1)
+
+
+def add_patches(g: Geometry, z: Array, channels: int) -> Array:
+    """The adjoint of `patches`: each patch added where it came from, [N, H, W, channels]."""
+    (h, w), (kh, kw), (sh, sw), (qh, qw) = _sizes(g)
+    run = sw * channels
+    z = _pad(z.reshape(-1, h, w, kh, kw * channels), 4, 0, qw * run - kw * channels)
+    runs = [z[..., q * run : (q + 1) * run] for q in range(qw)]
+    z = reduce(jnp.add, (_pad(part, 2, q, qw - 1 - q) for q, part in enumerate(runs)))
+    # Tap i adds to the rows that are i modulo the stride, i // sh further down.
+    z = _pad(z, 3, 0, qh * sh - kh)
+    phases = [
+        reduce(jnp.add, (_pad(z[:, :, :, i * sh + a], 1, i, qh - 1 - i) for i in range(qh)))
+        for a in range(sh)
+    ]
+    x = jnp.stack(phases, 2)
+    return unfit(x.reshape(-1, (h + qh - 1) * sh, (w + qw - 1) * sw, channels), g.lead, g.image)
+
+
+def _pad(a: Array, axis: int, before: int, after: int) -> Array:
+    edges = [(before, after, 0) if i == axis else (0, 0, 0) for i in range(a.ndim)]
+    return lax.pad(a, jnp.zeros((), a.dtype), edges)
+
+
+def _sizes(g: Geometry) -> tuple[Pair, Pair, Pair, Pair]:
+    return g.grid, g.kernel, g.strides, g.phase_taps
+
+
+def _chunk(g: Geometry, a: Array, channels: int) -> int:
+    floats = math.prod(g.grid) * math.prod(g.kernel) * channels
+    return chunk_size(a.shape[0], floats * a.dtype.itemsize)
+
+
+def convolve(g: Geometry, x: Array, w: Array) -> Array:
+    """y = patches(x) w."""
+    cx, cy = w.shape[2:]
+    flat = w.reshape(-1, cy)
+    return map_chunks(
+        lambda x: (patches(g, x) @ flat).reshape(-1, *g.grid, cy), _chunk(g, x, cx), x
+    )
+
+
+def transpose(g: Geometry, y: Array, w: Array) -> Array:
+    """x = patchesᵀ(y wᵀ)."""
+    cx, cy = w.shape[2:]
+    flat = w.reshape(-1, cy).T
+    return map_chunks(lambda y: add_patches(g, y.reshape(-1, cy) @ flat, cx), _chunk(g, y, cx), y)
+
+
+def correlate(g: Geometry, x: Array, y: Array) -> Array:
+    """w = patches(x)ᵀ y."""
+    cx, cy = x.shape[3], y.shape[3]
+
+    def product(x, y):
+        return lax.dot_general(y.reshape(-1, cy), patches(g, x), (((0,), (0,)), ((), ())))
+
+    return sum_chunks(product, _chunk(g, x, cx), x, y).T.reshape(*g.kernel, cx, cy)

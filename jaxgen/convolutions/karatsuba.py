@@ -1,0 +1,159 @@
+"""Kernels of two taps a phase, in 9 matrix products where the definition takes 16.
+
+By its phases, a kernel of 4 taps and stride 2 is one of 2 taps and stride 1. Two neighbouring
+places of it take three products instead of four,
+
+    y0 = x0 w0 + x1 w1 = (x0 - x1) w0 + x1 (w0 + w1)
+    y1 = x1 w0 + x2 w1 = x1 (w0 + w1) + (x2 - x1) w1,
+
+that is Σ_ia y[i] x[i + a] w[a] = Σ_r (X x)_r (Y y)_r (Y w)_r with X and Y of three rows: one sum
+for all three computations, leave one factor out and apply its matrix transposed. Along two axes
+there are nine. The matrices hold 0 and ±1 alone, so that rounding stays what it was.
+(Karatsuba & Ofman, 1962; Winograd's F(2, 2), 1980.)
+"""
+
+import math
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxgen.convolutions.batches import chunk_size, map_chunks, sum_chunks
+from jaxgen.convolutions.geometry import Geometry, Pair, fit, unfit
+
+
+def applies(g: Geometry) -> bool:
+    """Whether the kernel has two taps a phase along both axes."""
+    return g.phase_taps == (2, 2)
+
+
+def tiles(g: Geometry) -> Pair:
+    """Two places by two make a tile; the last ones may reach past the grid."""
+    h, w = (-(-size // 2) for size in g.grid)
+    return h, w
+
+
+# ---- the matrices, X for windows of three and Y for windows of two, and their transposes
+
+
+def _x(a: Array, b: Array, c: Array) -> list[Array]:
+    return [a - b, b, c - b]
+
+
+def _y(a: Array, b: Array) -> list[Array]:
+    return [a, a + b, b]
+
+
+def _x_transposed(a: Array, b: Array, c: Array, axis: int) -> list[Array]:
+    def grow(a, first, last):  # windows overlap in one pixel
+        edges = [(first, last, 0) if i == axis else (0, 0, 0) for i in range(a.ndim)]
+        return lax.pad(a, jnp.zeros((), a.dtype), edges)
+
+    return [grow(a, 0, 1) + grow(c, 1, 0), grow(b - a - c, 0, 1)]
+
+
+def _y_transposed(a: Array, b: Array, c: Array, axis: int) -> list[Array]:
+    del axis  # windows do not overlap
+    return [a + b, b + c]
+
+
+def _apply(matrix, length: int, num_tiles: Pair, a: Array) -> Array:
+    """The matrix on windows of this length at every second pixel: [9, N * h * w, C]."""
+    h, w = (2 * size - 1 for size in num_tiles)
+    # Rows, stacked, then columns: all nine sums at once compile to slow code.
+    a = jnp.stack(matrix(*(a[:, i : i + h : 2] for i in range(length))))
+    a = jnp.stack(matrix(*(a[:, :, :, j : j + w : 2] for j in range(length))))
+    return a.reshape(9, -1, a.shape[-1])
+
+
+def _apply_transposed(matrix, num_tiles: Pair, z: Array) -> Array:
+    """The way back: even and odd pixels, interleaved."""
+    z = z.reshape(3, 3, -1, *num_tiles, z.shape[-1])
+    z = jnp.stack(matrix(z[0], z[1], z[2], 3), 4)  # [3 for rows, N, h, w, 2, C]
+    z = z.reshape(*z.shape[:3], -1, z.shape[-1])
+    z = jnp.stack(matrix(z[0], z[1], z[2], 1), 2)
+    return z.reshape(z.shape[0], -1, *z.shape[3:])
+
+
+# ---- what they are applied to: the image by its phases, the grid, the kernel by its phases
+
+
+def _image_factor(g: Geometry, x: Array) -> Array:
+    (sh, sw), (h, w), (n, *_, c) = g.strides, tiles(g), x.shape
+    rows, cols = 2 * h + 1, 2 * w + 1
+    x = fit(x, g.lead, (rows * sh, cols * sw)).reshape(n, rows, sh, cols, sw * c)
+    x = x.transpose(0, 1, 3, 2, 4).reshape(n, rows, cols, sh * sw * c)
+    return _apply(_x, 3, (h, w), x)
+
+
+def _image(g: Geometry, z: Array) -> Array:
+    (sh, sw), (h, w) = g.strides, tiles(g)
+    x = _apply_transposed(_x_transposed, (h, w), z)
+    n, rows, cols, _ = x.shape
+    x = x.reshape(n, rows, cols, sh, -1).transpose(0, 1, 3, 2, 4)
+    return unfit(x.reshape(n, rows * sh, cols * sw, -1), g.lead, g.image)
+
+
+def _grid_factor(g: Geometry, y: Array) -> Array:
+    h, w = tiles(g)
+    return _apply(_y, 2, (h, w), fit(y, (0, 0), (2 * h, 2 * w)))
+
+
+def _grid(g: Geometry, z: Array) -> Array:
+    return fit(_apply_transposed(_y_transposed, tiles(g), z), (0, 0), g.grid)
+
+
+def _kernel_factor(g: Geometry, w: Array) -> Array:
+    (kh, kw), (sh, sw), (cx, cy) = g.kernel, g.strides, w.shape[2:]
+    w = jnp.pad(w, ((0, 2 * sh - kh), (0, 2 * sw - kw), (0, 0), (0, 0)))
+    w = w.reshape(2, sh, 2, sw, cx, cy).transpose(0, 2, 1, 3, 4, 5)
+    return _apply(_y, 2, (1, 1), w.reshape(1, 2, 2, -1)).reshape(9, sh * sw * cx, cy)
+
+
+def _kernel(g: Geometry, z: Array) -> Array:
+    (kh, kw), (sh, sw), cy = g.kernel, g.strides, z.shape[-1]
+    w = _apply_transposed(_y_transposed, (1, 1), z.reshape(9, 1, -1))
+    w = w.reshape(2, 2, sh, sw, -1, cy).transpose(0, 2, 1, 3, 4, 5)
+    return w.reshape(2 * sh, 2 * sw, -1, cy)[:kh, :kw]
+
+
+# ---- the three computations
+
+
+def _product(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
+    return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((0,), (0,))))
+
+
+def _chunk(g: Geometry, a: Array, cx: int, cy: int) -> int:
+    floats = 9 * math.prod(tiles(g)) * (math.prod(g.strides) * cx + cy)
+    return chunk_size(a.shape[0], floats * a.dtype.itemsize)
+
+
+def convolve(g: Geometry, x: Array, w: Array) -> Array:
+    """y = Yᵀ (X x · Y w)."""
+    kernel = _kernel_factor(g, w)
+    return map_chunks(
+        lambda x: _grid(g, _product(_image_factor(g, x), kernel, 2, 1)),
+        _chunk(g, x, *w.shape[2:]),
+        x,
+    )
+
+
+def transpose(g: Geometry, y: Array, w: Array) -> Array:
+    """x = Xᵀ (Y y · Y w)."""
+    kernel = _kernel_factor(g, w)
+    return map_chunks(
+        lambda y: _image(g, _product(_grid_factor(g, y), kernel, 2, 2)),
+        _chunk(g, y, *w.shape[2:]),
+        y,
+    )
+
+
+def correlate(g: Geometry, x: Array, y: Array) -> Array:
+    """w = Yᵀ (X x · Y y)."""
+    products = sum_chunks(
+        lambda x, y: _product(_image_factor(g, x), _grid_factor(g, y), 1, 1),
+        _chunk(g, x, x.shape[3], y.shape[3]),
+        x,
+        y,
+    )
+    return _kernel(g, products)
