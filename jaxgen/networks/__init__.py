@@ -1,0 +1,1 @@
+"""Encoders, decoders, generators and critics: linen modules that know no loss."""
