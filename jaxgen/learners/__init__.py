@@ -1,0 +1,16 @@
+"""The descent: a model and its optimizers make a Learner.
+
+Here a step is differentiated, jit-compiled and scanned over an epoch; nothing here knows which
+family of models it moves.
+"""
+
+from jaxgen.learners.adversarial import AdversarialState, adversarial, with_averaged_generator
+from jaxgen.learners.minimizing import MinimizeState, minimize
+
+__all__ = [
+    "AdversarialState",
+    "MinimizeState",
+    "adversarial",
+    "minimize",
+    "with_averaged_generator",
+]

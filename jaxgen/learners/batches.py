@@ -1,0 +1,124 @@
+"""Batches inside a compiled program: rows taken by index, and a scan that leaves none out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgen.errors import UserError
+from jaxgen.types import Array, Metrics, PyTree
+
+
+def given(labels: Array | None) -> tuple[Array, ...]:
+    """The labels as one more argument, where there are any."""
+    return () if labels is None else (labels,)
+
+
+def take(array: Array | None, indices: Array) -> Any:
+    """Rows of an array, for indices that are known to be in range; nothing of nothing."""
+    return None if array is None else array.at[indices].get(mode="promise_in_bounds")
+
+
+def scan_batches(
+    body: Callable[[PyTree, Array, Array], tuple[PyTree, PyTree]],
+    carry: PyTree,
+    order: Array,
+    batch_size: int,
+) -> tuple[PyTree, PyTree]:
+    """Scans over consecutive batches of `order`, the last one as small as it comes.
+
+    A smaller last batch is a second instance of `body` in the same program: padding it instead
+    would change the statistics of BatchNorm.
+
+    Args:
+      body: (carry, index of the batch, entries of `order` in it) -> (carry, output).
+      carry: what the first call gets.
+      order: [N], N ≥ batch_size.
+      batch_size: entries a full batch holds.
+
+    Returns:
+      The last carry, and the outputs stacked along a leading axis of ceil(N / batch_size).
+    """
+    whole, rest = divmod(len(order), batch_size)
+    if not whole:
+        raise UserError(
+            f"expected at least one batch of {batch_size} images, got {len(order)} images: "
+            "choose a smaller batch size"
+        )
+    batches = order[: whole * batch_size].reshape(whole, batch_size)
+    carry, outputs = jax.lax.scan(
+        lambda carry, x: body(carry, *x), carry, (jnp.arange(whole), batches)
+    )
+    if rest:
+        carry, last = body(carry, jnp.asarray(whole), order[-rest:])
+        outputs = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), outputs, last)
+    return carry, outputs
+
+
+def mean_over_images(
+    of_batch: Callable[[Array, Array], PyTree], num_images: int, batch_size: int
+) -> PyTree:
+    """Means of what `of_batch` says of each image, in batches of one size.
+
+    Here, unlike in training, images do not affect one another: the last batch is filled up with
+    repetitions, which do not count. That halves the program, and the time to compile it.
+
+    Args:
+      of_batch: (index of the batch, indices of its images [B]) -> values, each [B].
+      num_images: N.
+      batch_size: B, at most N.
+
+    Returns:
+      Means over the N images, scalars.
+    """
+    batch_size = min(batch_size, num_images)
+    num_batches = -(-num_images // batch_size)
+    positions = jnp.arange(num_batches * batch_size).reshape(num_batches, batch_size)
+
+    def body(_: None, x: tuple[Array, Array]) -> tuple[None, PyTree]:
+        index, position = x
+        values = of_batch(index, jnp.minimum(position, num_images - 1))
+        counted = position < num_images
+        return None, jax.tree.map(lambda value: jnp.sum(jnp.where(counted, value, 0)), values)
+
+    _, sums = jax.lax.scan(body, None, (jnp.arange(num_batches), positions))
+    return jax.tree.map(lambda batch_sums: jnp.sum(batch_sums) / num_images, sums)
+
+
+def loop_over_batches(
+    body: Callable[[PyTree, Array, Array], tuple[PyTree, Metrics]],
+    carry: PyTree,
+    order: Array,
+    batch_size: int,
+    start: Array | int,
+    stop: Array | int,
+) -> tuple[PyTree, Metrics]:
+    """`scan_batches` over the batches start ≤ i < stop alone, which need not be static.
+
+    One program thus serves every stretch of an epoch. Outputs of the other batches are zeros.
+    """
+    whole, rest = divmod(len(order), batch_size)
+    if not whole and not rest:
+        raise UserError("expected images, got none")
+
+    def run(carry: tuple[PyTree, Metrics], index: Array | int, size: int) -> tuple[PyTree, Metrics]:
+        inner, outputs = carry
+        batch = jax.lax.dynamic_slice_in_dim(order, index * batch_size, size)
+        inner, output = body(inner, jnp.asarray(index), batch)
+        return inner, jax.tree.map(lambda all, one: all.at[index].set(one), outputs, output)
+
+    first = order[: batch_size if whole else rest]
+    shapes = jax.eval_shape(lambda carry: body(carry, jnp.asarray(0), first)[1], carry)
+    outputs = jax.tree.map(
+        lambda one: jnp.zeros((whole + bool(rest), *one.shape), one.dtype), shapes
+    )
+    both = (carry, outputs)
+    if whole:
+        both = jax.lax.fori_loop(
+            start, jnp.minimum(stop, whole), lambda i, both: run(both, i, batch_size), both
+        )
+    if rest:
+        inside = jnp.logical_and(start <= whole, whole < stop)
+        both = jax.lax.cond(inside, lambda both: run(both, whole, rest), lambda both: both, both)
+    return both
