@@ -1,0 +1,58 @@
+"""The optimizers of the published systems, with their constants."""
+
+import math
+from typing import Any
+
+import optax
+
+from jaxgen.errors import UserError
+
+
+def adam(
+    learning_rate: float, *, factor: optax.Schedule | None = None, eps: float | None = None
+) -> optax.GradientTransformation:
+    """Adam with the constants of its paper (arXiv:1412.6980), which are PyTorch's too.
+
+    Args:
+      learning_rate: step size.
+      factor: step -> what multiplies the learning rate; 1 where there is none.
+      eps: what keeps the denominator from 0; the paper's 1e-8 where it is None.
+
+    Raises:
+      UserError: where the learning rate is not a positive number.
+    """
+    _check(learning_rate)
+    options: dict[str, Any] = {} if eps is None else {"eps": eps}
+    if factor is None:
+        return optax.adam(learning_rate, **options)
+    return optax.adam(lambda step: learning_rate * factor(step), **options)
+
+
+def adversarial_adam(
+    learning_rate: float, b1: float, b2: float = 0.999
+) -> optax.GradientTransformation:
+    """Adam with less momentum, b1 below 0.9, as is usual between adversaries.
+
+    Raises:
+      UserError: where the learning rate is not a positive number, or b1 or b2 not in [0, 1).
+    """
+    _check(learning_rate)
+    for name, value in (("b1", b1), ("b2", b2)):
+        if not 0 <= value < 1:
+            raise UserError(f"expected {name} to be at least 0 and below 1, got {value}")
+    return optax.adam(learning_rate, b1, b2)
+
+
+def rmsprop(learning_rate: float) -> optax.GradientTransformation:
+    """RMSprop with PyTorch's constants, which are not optax's: decay 0.99, eps outside the root.
+
+    Raises:
+      UserError: where the learning rate is not a positive number.
+    """
+    _check(learning_rate)
+    return optax.rmsprop(learning_rate, decay=0.99, eps=1e-8, eps_in_sqrt=False)
+
+
+def _check(learning_rate: float) -> None:
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise UserError(f"expected learning_rate to be a number above 0, got {learning_rate}")
