@@ -1,0 +1,152 @@
+"""What a run of a GAN shows: the same latents drawn again and again while the generator learns.
+
+fixed-latents/EPOCH.npz  what they looked like, and the metrics, at each look of that epoch
+images/                  samples each epoch; in the end a strip, a collage, an animation and curves
+"""
+
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgen import images
+from jaxgen.learners import with_averaged_generator
+from jaxgen.runs import Run
+from jaxgen.types import Array, PyTree
+
+NUM_LATENTS = 24
+NUM_SAMPLES = 64
+COLLAGE = 25  # pictures of one latent, 5 x 5
+STRIP = 12  # pictures of one latent in a row
+FACTOR = 4  # by which the pictures of one latent are enlarged
+MAX_FRAMES = 120  # of the animation
+METRIC = "metric/"  # before a metric's name in the files
+COLLAPSED = 0.25  # share of the data's diversity under which a generator is called collapsed
+
+# Curves by name: (metrics, what the axis says).
+CURVES = {
+    "losses": (("critic_loss", "generator_loss"), "loss"),
+    "accuracy": (("accuracy_real", "accuracy_fake"), "critic's accuracy"),
+    "gradients": (("critic_gradient_norm", "generator_gradient_norm"), "gradient norm"),
+    "weights_on_bound": (("weights_on_bound",), "share of the critic's weights on the bound"),
+}
+
+
+class Gallery:
+    """The pictures and curves of one run; goes on where an interrupted run left off.
+
+    Args:
+      run: the run.
+      every: steps between two looks; None for one look at the end of each epoch.
+    """
+
+    def __init__(self, run: Run, every: int | None = None):
+        self.every = every
+        self._run = run
+        latent_size = run.config.hyperparameters["latent_size"]
+        key = run.key("fixed-latents")
+        self._latents = jax.random.normal(key, (NUM_LATENTS, latent_size))
+        self._frames: list[np.ndarray] = []
+        self._metrics: list[dict[str, float]] = []
+
+    def watch(self, state: PyTree, step: int, metrics: dict[str, float]) -> None:
+        """Takes a look: what `Run.epochs` calls."""
+        del step
+        self._frames.append(_bytes(self._run.learner.decode(state, self._latents)))
+        self._metrics.append(metrics)
+
+    def close_epoch(self, state: PyTree) -> None:
+        """Draws samples, keeps what was seen in this epoch, and names a collapse."""
+        run, record = self._run, self._run.history[-1]
+        key = run.key("samples")
+        samples = run.learner.sample(state, NUM_SAMPLES, key)
+        run.draw("samples", images.grid(samples))
+        if state.ema:
+            averaged = run.learner.sample(with_averaged_generator(state), NUM_SAMPLES, key)
+            run.draw("samples-averaged", images.grid(averaged))
+        if self.every is None:
+            train = {
+                name.removeprefix("train/"): value
+                for name, value in record.items()
+                if name.startswith("train/")
+            }
+            self.watch(state, record["step"], train)
+        self._keep()
+        if record["test/diversity"] < COLLAPSED:
+            run.note(
+                f"epoch {run.epoch}: the generator has collapsed: its samples differ from one "
+                f"another by {record['test/diversity']:.1%} of what the data do "
+                f"(less than {COLLAPSED:.0%})"
+            )
+
+    def finish(self, estimate: str | None = None) -> None:
+        """Draws the strip, the collage, the animation and the curves of the whole run.
+
+        Args:
+          estimate: what the critic's estimate of the Wasserstein distance is, for its axis; None
+            where there is none.
+        """
+        frames, metrics = self._everything()
+        run = self._run
+        if len(frames):
+            for name, count, columns in (("strip", STRIP, STRIP), ("collage", COLLAGE, 5)):
+                one = frames[_spread(len(frames), count), 0]
+                picture = images.enlarge(images.grid(one, min(columns, len(one))), FACTOR)
+                images.save(run.path(f"images/latent-{name}.png"), picture)
+            shown = frames[_spread(len(frames), MAX_FRAMES)]
+            grids = np.stack([images.grid(frame, columns=6) for frame in shown])
+            images.animation(run.path("images/latents-animation"), grids)
+        title = f"{run.config.system} on {run.dataset.name}"
+        x_label = "epoch" if self.every is None else f"steps / {self.every}"
+        curves = dict(CURVES)
+        if estimate is not None:
+            curves["wasserstein"] = (("wasserstein",), estimate)
+        for name, (shown_metrics, y_label) in curves.items():
+            series = {metric: metrics[metric] for metric in shown_metrics if metric in metrics}
+            if series:
+                images.curves(run.path(f"images/{name}.png"), series, x_label, y_label, title)
+        diversity = {"samples": [record["test/diversity"] for record in run.history]}
+        images.curves(
+            run.path("images/diversity.png"),
+            diversity,
+            "epoch",
+            "mean distance between samples / between test images",
+            title,
+        )
+
+    def _keep(self) -> None:
+        """Writes the looks of this epoch, whole or not at all, and forgets them."""
+        path = self._run.path(f"fixed-latents/{self._run.epoch:04d}.npz")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        names = self._metrics[0] if self._metrics else {}
+        kept: dict[str, Any] = {
+            METRIC + name: [metrics[name] for metrics in self._metrics] for name in names
+        }
+        shape = (0, NUM_LATENTS, *self._run.image_shape)
+        kept["frames"] = np.stack(self._frames) if self._frames else np.zeros(shape, np.uint8)
+        temporary = path.with_suffix(".unfinished")
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **kept)
+        os.replace(temporary, path)
+        self._frames, self._metrics = [], []
+
+    def _everything(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The frames [T, 24, H, W, C] and metrics [T] of all epochs."""
+        frames, metrics = [], {}
+        for epoch in range(1, self._run.epoch + 1):
+            with np.load(self._run.path(f"fixed-latents/{epoch:04d}.npz")) as kept:
+                frames.append(kept["frames"])
+                for name in kept.files:
+                    if name.startswith(METRIC):
+                        metrics.setdefault(name.removeprefix(METRIC), []).append(kept[name])
+        return np.concatenate(frames), {k: np.concatenate(v) for k, v in metrics.items()}
+
+
+def _bytes(pictures: Array) -> np.ndarray:
+    return np.rint(np.asarray(pictures) * 255).astype(np.uint8)
+
+
+def _spread(num_frames: int, count: int) -> np.ndarray:
+    """Indices of at most `count` frames spread evenly from the first to the last."""
+    return np.unique(np.linspace(0, num_frames - 1, min(count, num_frames)).round().astype(int))

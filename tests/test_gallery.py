@@ -1,0 +1,79 @@
+"""What a GAN's run keeps of its fixed latents, over interruptions, and how a collapse is named."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgen import gallery, runs, systems
+from jaxgen.gallery import Gallery
+
+WORDS = "--generator-sizes 6 --critic-sizes 5 --latent-size 2 --batch-size 4 --num-critic-steps 2"
+
+
+@pytest.fixture
+def train(idx_folder, capsys):
+    """Trains a small WGAN on 40 images in steps of 8; gives the run and what it printed."""
+
+    def train(workdir, num_epochs=2, every: int | None = 2):
+        args = [*WORDS.split(), "--dataset", f"idx:{idx_folder}", "--workdir", str(workdir)]
+        with runs.start(systems.wgan_mnist, num_epochs=num_epochs, args=args) as run:
+            pictures = Gallery(run, every)
+            for state in run.epochs(every, pictures.watch):
+                pictures.close_epoch(state)
+            pictures.finish("estimate")
+        return run, capsys.readouterr().out
+
+    return train
+
+
+def kept(workdir):
+    frames = []
+    for path in sorted((workdir / "fixed-latents").iterdir()):
+        with np.load(path) as file:
+            frames.append(file["frames"])
+    return frames
+
+
+def test_frames_are_the_same_latents_at_the_promised_steps(train, tmp_path):
+    run, _ = train(tmp_path / "run")
+    frames = kept(tmp_path / "run")
+    # Ten steps, looked at after every second one; the fifth falls into the second epoch.
+    assert [part.shape for part in frames] == [(2, 24, 8, 8, 1), (3, 24, 8, 8, 1)]
+    last = run.learner.decode(run.state, Gallery(run)._latents)
+    np.testing.assert_array_equal(frames[-1][-1], np.rint(np.asarray(last) * 255).astype(np.uint8))
+
+
+def test_an_interrupted_run_keeps_the_same_frames(train, tmp_path):
+    train(tmp_path / "straight")
+    train(tmp_path / "resumed", num_epochs=1)
+    train(tmp_path / "resumed", num_epochs=2)
+    for a, b in zip(kept(tmp_path / "straight"), kept(tmp_path / "resumed"), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_strip_shows_one_latent_enlarged_without_smoothing(train, tmp_path):
+    train(tmp_path / "run")
+    frames = np.concatenate(kept(tmp_path / "run"))
+    with Image.open(tmp_path / "run" / "images" / "latent-strip.png") as picture:
+        strip = np.asarray(picture)
+    # Five frames of 8 pixels between margins of 2, all of it four times as large.
+    assert strip.shape == (4 * (8 + 4), 4 * (5 * 10 + 2))
+    for i, frame in enumerate(frames):
+        left = 4 * (2 + 10 * i)
+        shown = strip[8 : 8 + 32, left : left + 32]
+        np.testing.assert_array_equal(shown, frame[0, ..., 0].repeat(4, 0).repeat(4, 1))
+
+
+def test_one_look_an_epoch(train, tmp_path):
+    train(tmp_path / "run", every=None)
+    assert [len(part) for part in kept(tmp_path / "run")] == [1, 1]
+
+
+@pytest.mark.parametrize(("limit", "named"), [(1e9, True), (0.0, False)])
+def test_a_collapsed_generator_is_named_in_one_line(train, tmp_path, monkeypatch, limit, named):
+    monkeypatch.setattr(gallery, "COLLAPSED", limit)
+    _, output = train(tmp_path / "run", num_epochs=1)
+    lines = [line for line in output.splitlines() if "the generator has collapsed" in line]
+    assert len(lines) == named
+    if named:
+        assert lines[0].startswith("epoch 1: the generator has collapsed: its samples differ")
