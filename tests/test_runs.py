@@ -1,0 +1,303 @@
+"""The loop: what a run leaves behind, resuming, determinism, and mistakes told in one line."""
+
+import json
+
+import jax
+import jax.monitoring
+import numpy as np
+import pytest
+
+from jaxgen import runs, systems
+from jaxgen.checkpoints import Checkpoints
+from jaxgen.errors import UserError
+
+SMALL = "--hidden-sizes 6 --latent-size 2 --batch-size 16".split()
+NUM_TRAIN = 40  # in the folder of generated images; the last batch of 16 has 8
+
+
+@pytest.fixture
+def start(idx_folder):
+    def start(workdir, *words, num_epochs=2):
+        args = ["--dataset", f"idx:{idx_folder}", "--workdir", str(workdir), *SMALL, *words]
+        return runs.start(systems.vae_mnist, num_epochs=num_epochs, args=args)
+
+    return start
+
+
+@pytest.fixture
+def train(start):
+    def train(workdir, *words, num_epochs=2):
+        with start(workdir, *words, num_epochs=num_epochs) as run:
+            for state in run.epochs():
+                run.draw("samples", run.learner.sample(state, 1, run.key("samples"))[0])
+            run.curves("loss", "nats")
+        return run
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def finished(idx_folder, tmp_path_factory):
+    """A run of three epochs, and how many compilations it took by the end of each."""
+    compilations, after_epoch = [], []
+
+    def count(event, duration_secs, **_):
+        if event == runs.COMPILE_EVENT:
+            compilations.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    workdir = tmp_path_factory.mktemp("runs") / "finished"
+    args = ["--dataset", f"idx:{idx_folder}", "--workdir", str(workdir), *SMALL]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAXGEN_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+        with runs.start(systems.vae_mnist, num_epochs=3, args=args) as run:
+            for state in run.epochs():
+                run.draw("samples", run.learner.sample(state, 1, run.key("samples"))[0])
+                after_epoch.append(len(compilations))
+            run.curves("loss", "nats")
+    return run, workdir, after_epoch
+
+
+def records(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["seconds"]  # all else is determined by the seed
+    return lines
+
+
+def leaves(run):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(run.state)]
+
+
+def test_a_run_leaves_what_it_promises(finished):
+    run, workdir, _ = finished
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["system"] == "vae_mnist"
+    assert config["image_shape"] == [8, 8, 1]
+    assert config["num_examples"] == NUM_TRAIN
+    assert config["dataset_fingerprint"] == run.dataset.fingerprint
+    assert config["versions"]["jax"] == jax.__version__
+    assert config["device"]["platform"] == jax.default_backend()
+
+    metrics = records(workdir)
+    assert [record["epoch"] for record in metrics] == [1, 2, 3]
+    assert [record["step"] for record in metrics] == [3, 6, 9]
+    for split in ("train", "test"):
+        for name in ("loss", "elbo", "kl", "reconstruction"):
+            assert np.isfinite([record[f"{split}/{name}"] for record in metrics]).all()
+
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["test/elbo"] == metrics[-1]["test/elbo"]
+    assert summary["total_seconds"] > summary["compile_seconds"] > 0
+    assert summary["steps_per_second"] > 0
+
+    pictures = {path.name for path in (workdir / "images").iterdir()}
+    assert pictures == {"samples-001.png", "samples-002.png", "samples-003.png", "loss.png"}
+    assert list((workdir / "tensorboard").glob("events.*"))
+    assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"2", "3"}
+    assert not list(workdir.rglob("*.unfinished"))
+
+
+def test_metrics_are_means_over_the_images_not_over_the_steps(start, tmp_path):
+    """The last batch has half the images of the others, and half their weight."""
+    with start(tmp_path / "run", num_epochs=1) as run:
+        initial = run.learner.init(run.key("init"))
+        _, steps = run.learner.epoch(initial, run.dataset.train.images, run.key("train", 1))
+        for _ in run.epochs():
+            pass
+    loss = np.asarray(steps["loss"], np.float64)
+    expected = (16 * loss[0] + 16 * loss[1] + 8 * loss[2]) / 40
+    np.testing.assert_allclose(run.history[0]["train/loss"], expected, rtol=1e-12)
+    assert abs(loss.mean() - expected) > 1e-9
+
+
+def test_nothing_compiles_after_the_first_epoch(finished):
+    run, _, compilations = finished
+    assert compilations[0] == compilations[-1]
+    for function in (run.learner.init, run.learner.epoch, run.learner.evaluate):
+        assert function._cache_size() == 1
+
+
+def test_the_seed_decides_every_bit(finished, train, tmp_path):
+    run, workdir, _ = finished
+    again = train(tmp_path / "again", num_epochs=3)
+    assert records(tmp_path / "again") == records(workdir)
+    for a, b in zip(leaves(run), leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    other = train(tmp_path / "other", "--seed", "1", num_epochs=1)
+    assert other.history[0]["train/loss"] != run.history[0]["train/loss"]
+
+
+def test_resuming_towards_more_epochs_changes_nothing_else(finished, train, tmp_path):
+    run, workdir, _ = finished
+    train(tmp_path / "run", num_epochs=1)
+    resumed = train(tmp_path / "run", num_epochs=3)
+    assert records(tmp_path / "run") == records(workdir)
+    for a, b in zip(leaves(run), leaves(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["num_epochs"] == 3
+
+
+def test_an_interrupted_run_resumes(finished, start, train, tmp_path, capsys):
+    _, workdir, _ = finished
+    with pytest.raises(KeyboardInterrupt), start(tmp_path / "run", num_epochs=3) as run:
+        for _ in run.epochs():
+            if run.epoch == 2:
+                raise KeyboardInterrupt
+    assert "resumes" in capsys.readouterr().out
+    assert len(records(tmp_path / "run")) == 1
+    assert not (tmp_path / "run" / "summary.json").exists()
+    train(tmp_path / "run", num_epochs=3)
+    assert records(tmp_path / "run") == records(workdir)
+
+
+def test_metrics_that_outran_the_checkpoint_are_written_anew(finished, train, tmp_path):
+    """As after a crash between the two writes."""
+    _, workdir, _ = finished
+    train(tmp_path / "run", num_epochs=1)
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "seco')
+    train(tmp_path / "run", num_epochs=3)
+    assert records(tmp_path / "run") == records(workdir)
+
+
+def test_a_finished_run_is_left_as_it_is(train, tmp_path):
+    train(tmp_path / "run", num_epochs=1)
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    train(tmp_path / "run", num_epochs=1)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+def test_another_configuration_is_refused_by_name_and_overwritten_on_demand(start, train, tmp_path):
+    train(tmp_path / "run", num_epochs=2)
+    before = (tmp_path / "run" / "config.json").read_text()
+    with pytest.raises(UserError, match=r"beta 1\.0 there, 2\.0 here.*--overwrite"):
+        start(tmp_path / "run", "--beta", "2")
+    with pytest.raises(UserError, match="seed 0 there, 1 here"):
+        start(tmp_path / "run", "--seed", "1")
+    with pytest.raises(UserError, match="holds 2 epochs, more than --num-epochs 1"):
+        start(tmp_path / "run", num_epochs=1)
+    assert (tmp_path / "run" / "config.json").read_text() == before
+
+    run = train(tmp_path / "run", "--beta", "2", "--overwrite", num_epochs=1)
+    assert len(run.history) == 1
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["beta"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--num-epochs -1", "--num-epochs"),
+        ("--num-epochs 0", "--num-epochs"),
+        ("--batch-size 0", "batch_size"),
+        ("--batch-size -3", "batch_size"),
+        ("--batch-size 41", "--batch-size 41 exceeds the 40"),
+        ("--num-examples 10", "--batch-size 16 exceeds the 10"),
+        ("--num-examples 0", "--num-examples between 1 and the 40"),
+        ("--num-examples 41", "--num-examples between 1 and the 40"),
+        ("--learning-rate nan", "learning_rate"),
+        ("--learning-rate -0.1", "learning_rate"),
+        ("--latent-size 0", "size of layer mean"),
+        ("--beta -1", "beta"),
+        ("--seed -1", "--seed"),
+        ("--seed 4294967296", "--seed"),
+        ("--image-shape 28 28 1", "--image-shape"),
+        ("--dataset mnits", "mnist"),
+        ("--dataset idx:nowhere", "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(words, message, start, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        runs.command(lambda: start(tmp_path / "run", *words.split()))
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unwritable_workdir_is_named(start, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/run.*--workdir"):
+        start(tmp_path / "file" / "run")
+
+
+def test_a_folder_that_is_no_run_is_not_touched(start, tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    for words in ([], ["--overwrite"]):
+        with pytest.raises(UserError, match="not empty"):
+            start(tmp_path, *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_diverging_run_stops_with_its_last_good_epoch(start, tmp_path):
+    run = start(tmp_path / "run", "--learning-rate", "1e30", num_epochs=9)
+    with pytest.raises(UserError, match=r"train/\w+.*became (nan|inf|-inf) in epoch .*learning"):
+        with run:
+            for _ in run.epochs():
+                pass
+    with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
+        found = checkpoints.restore_latest(run.learner.init(jax.random.key(0)))
+    assert (found.epoch if found else 0) == len(run.history)
+
+
+def test_a_terminal_sees_a_progress_bar(start, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with start(tmp_path / "run", num_epochs=1) as run:
+        for _ in run.epochs():
+            pass
+    assert "images/s" in capsys.readouterr().err
+
+
+def gan_start(idx_folder, workdir, num_epochs=2):
+    small = "--generator-sizes 6 --critic-sizes 5 --latent-size 2 --batch-size 4".split()
+    small += "--num-critic-steps 2 --learning-rate 1e-3".split()
+    args = ["--dataset", f"idx:{idx_folder}", "--workdir", str(workdir), *small]
+    return runs.start(systems.wgan_mnist, num_epochs=num_epochs, args=args)
+
+
+def test_looking_every_few_steps_changes_nothing(idx_folder, tmp_path):
+    """40 images in steps of 8: five steps an epoch, looked at after steps 3, 6 and 9."""
+    seen = []
+
+    def look(state, step, metrics):
+        assert int(state.step) == step
+        seen.append((step, metrics))
+
+    with gan_start(idx_folder, tmp_path / "looked") as looked:
+        for _ in looked.epochs(every=3, watch=look):
+            pass
+    assert [step for step, _ in seen] == [3, 6, 9]
+    assert looked.learner.epoch._cache_size() == 1  # pyright: ignore[reportFunctionMemberAccess]
+    with gan_start(idx_folder, tmp_path / "whole") as whole:
+        for _ in whole.epochs():
+            pass
+    # The same program, but compiled with the number of steps known: not the same bits for sure.
+    for a, b in zip(leaves(looked), leaves(whole), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    for a, b in zip(records(tmp_path / "looked"), records(tmp_path / "whole"), strict=True):
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
+    _, steps = looked.learner.epoch(
+        looked.learner.init(looked.key("init")),
+        looked.dataset.train.images,
+        looked.key("train", 1),
+        0,
+        5,
+    )
+    first = np.mean(np.asarray(steps["generator_loss"])[:3])
+    assert seen[0][1]["generator_loss"] == pytest.approx(float(first), rel=1e-5)
+
+
+def test_a_resumed_run_is_looked_at_at_the_same_steps(idx_folder, tmp_path):
+    steps = []
+    for num_epochs in (1, 2):
+        with gan_start(idx_folder, tmp_path / "run", num_epochs) as run:
+            for _ in run.epochs(every=3, watch=lambda state, step, metrics: steps.append(step)):
+                pass
+    assert steps == [3, 6, 9]
+    with gan_start(idx_folder, tmp_path / "straight") as straight:
+        for _ in straight.epochs(every=3, watch=lambda *_: None):
+            pass
+    for a, b in zip(leaves(run), leaves(straight), strict=True):
+        np.testing.assert_array_equal(a, b)
