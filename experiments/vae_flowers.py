@@ -1,0 +1,29 @@
+"""A convolutional variational autoencoder learns flowers, in colour.
+
+    python experiments/vae_flowers.py
+
+Each epoch: samples from the prior, test images above their reconstructions, and the metrics of
+every step for TensorBoard.
+"""
+
+from jaxgen import exploration, images, likelihoods, runs, systems
+
+
+def main() -> None:
+    """Trains, and draws as it goes."""
+    with runs.start(systems.vae_flowers, num_epochs=500, dataset="tfds:oxford_flowers102") as run:
+        likelihoods.explain(run.config.hyperparameters["likelihood"], run.note)
+        learner, originals = run.learner, run.test.images[:32]
+        for state in run.epochs():
+            run.draw("samples", images.grid(learner.sample(state, 64, run.key("samples"))))
+            run.draw(
+                "reconstructions", images.pairs(originals, learner.reconstruct(state, originals))
+            )
+            run.write_steps()
+        for metric in ("loss", "reconstruction", "kl"):
+            run.curves(metric, f"{metric}, nats an image")
+        exploration.explore(run)
+
+
+if __name__ == "__main__":
+    runs.command(main)
