@@ -1,0 +1,72 @@
+"""What every test runs under."""
+
+import gzip
+import os
+import struct
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+DATA = Path(os.environ.get("JAXGEN_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets; tests that need it are skipped where it is absent."""
+    if not DATA.is_dir():
+        pytest.skip(f"no real data at {DATA}: set JAXGEN_TEST_DATA to their folder")
+    return DATA
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Compiles without optimization, in half the time: for modules that mostly compile."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_programs(tmp_path_factory):
+    """Compiles each program once a session, and keeps runs from the user's own cache."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Writes an array as a compressed IDX file."""
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(gzip.compress(header + array.tobytes(), 1))
+
+
+@pytest.fixture(scope="session")
+def idx_folder(tmp_path_factory) -> Path:
+    """A folder of IDX files: 40 training and 12 test images of 8x8, with labels."""
+    return make_idx_folder(tmp_path_factory.mktemp("idx"), size=8)
+
+
+@pytest.fixture(scope="session")
+def large_idx_folder(tmp_path_factory) -> Path:
+    """The same of 25x25."""
+    return make_idx_folder(tmp_path_factory.mktemp("idx"), size=25)
+
+
+def make_idx_folder(folder: Path, size: int) -> Path:
+    """Fills a folder with IDX files."""
+    rng = np.random.default_rng(0)
+    for split, number in (("train", 40), ("t10k", 12)):
+        pixels = rng.integers(0, 256, (number, size, size)).astype(np.uint8)
+        labels = rng.integers(0, 10, number).astype(np.uint8)
+        write_idx(folder / f"{split}-images-idx3-ubyte.gz", pixels)
+        write_idx(folder / f"{split}-labels-idx1-ubyte.gz", labels)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache_of_its_own(tmp_path_factory, monkeypatch):
+    """Keeps decoded data out of the user's own cache."""
+    monkeypatch.setenv("JAXGEN_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))

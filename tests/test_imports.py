@@ -1,0 +1,72 @@
+"""What importing costs, and which module may import which."""
+
+import ast
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxgen
+
+PACKAGE = Path(jaxgen.__file__).parent
+MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "jaxgen."))
+
+# Who may lean on whom: a module may import what stands above it, and its own package.
+ORDER = """
+    errors types losses adversarial_losses diversity importance likelihoods pixels schedules
+    objectives convolutions transforms networks monte_carlo latent_models vae hierarchy gan learners
+    systems classifiers latents data evaluation checkpoints interop images flags workdir runs
+    exploration gallery
+""".split()
+
+PROGRAM = """
+import importlib, json, sys
+import jaxgen
+from jaxgen import {names}
+for module in {modules}:
+    importlib.import_module(module)
+from jax._src import xla_bridge
+heavy = ("tensorflow", "torch", "tensorflow_datasets")
+print(json.dumps([[m for m in heavy if m in sys.modules], xla_bridge.backends_are_initialized()]))
+"""
+
+
+def test_importing_everything_is_light():
+    names = ", ".join(m.removeprefix("jaxgen.") for m in MODULES if m.count(".") == 1)
+    program = PROGRAM.format(names=names, modules=MODULES)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    heavy, backend_started = json.loads(done.stdout)
+    assert heavy == []
+    assert not backend_started
+
+
+def room(module: str) -> str:
+    """jaxgen.data.cache -> data."""
+    return module.split(".")[1]
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of jaxgen that a source file imports, also inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {room(name) for name in names if name.startswith("jaxgen.")}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
+def test_imports_point_up(path):
+    own = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    if own == "__init__":
+        allowed = set()
+    else:
+        assert own in ORDER, f"say in ORDER where {own} stands"
+        allowed = {own, *ORDER[: ORDER.index(own)]}
+    assert imported_rooms(path) <= allowed
