@@ -1,0 +1,400 @@
+"""Strided and transposed convolution on CPU: jaxgen against PyTorch, forward and both gradients.
+
+    python benchmarks/convolutions.py            # every row, some minutes
+    python benchmarks/convolutions.py --quick    # fewer repeats
+    python benchmarks/convolutions.py --plain    # add what plain jax.lax takes, once, capped
+
+PyTorch and JAX live in processes of their own and take turns: in one process their thread pools
+spin beside one another. Each runs on the same processors with as many threads. The table is
+printed as markdown and written to benchmarks/results/, one file a machine.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+RESULTS = Path(__file__).parent / "results"
+BATCH = 64
+LOOP = 4  # steps of the jitted loop, whose time is divided by it
+MINIMUM = 0.03  # seconds: shorter calls are repeated, and the mean is taken
+PAUSE = 0.25  # seconds between turns: PyTorch's threads spin for up to 0.2 s after their work
+
+
+class Row(NamedTuple):
+    """A layer: PyTorch's arguments, on square images."""
+
+    transposed: bool
+    size: int
+    channels: int
+    features: int
+    kernel: int
+    stride: int
+    padding: int
+
+    @property
+    def name(self) -> str:
+        """As in "convT 9x9x256->128 k5 s2 p1"."""
+        kind, size = "convT" if self.transposed else "conv", self.size
+        steps = "".join(
+            f" {letter}{value}"
+            for letter, value, usual in (("s", self.stride, 1), ("p", self.padding, 0))
+            if value != usual
+        )
+        shape = f"{size}x{size}x{self.channels}->{self.features}"
+        return f"{kind} {shape} k{self.kernel}{steps}"
+
+
+ROWS = [
+    Row(True, 1, 100, 512, 5, 1, 0),
+    Row(True, 5, 512, 256, 5, 1, 0),
+    Row(True, 9, 256, 128, 5, 2, 0),
+    Row(True, 21, 128, 64, 5, 1, 0),
+    Row(True, 25, 64, 1, 4, 1, 0),
+    Row(True, 4, 64, 32, 2, 2, 0),
+    Row(True, 16, 128, 64, 4, 2, 1),
+    Row(True, 64, 32, 3, 4, 2, 1),
+    Row(False, 14, 64, 128, 4, 2, 1),
+    Row(False, 28, 1, 64, 4, 2, 1),
+    Row(False, 128, 3, 32, 4, 2, 1),
+    Row(False, 64, 32, 64, 4, 2, 1),
+    Row(False, 32, 3, 16, 3, 1, 1),
+]
+GENERATOR = ROWS[:5]  # DCGAN's on 28x28 images, layer by layer
+
+
+# ---- the two sides: each gives named functions that take one measurement, in milliseconds
+
+Measures = dict[str, Callable[[], float]]
+
+
+def milliseconds(call: Callable[[], Any]) -> Callable[[], float]:
+    """One warmed-up measurement of a call that blocks until it is done."""
+
+    def clock(times: int) -> float:
+        start = time.perf_counter()
+        for _ in range(times):
+            call()
+        return (time.perf_counter() - start) / times
+
+    call()
+    times = max(1, round(MINIMUM / clock(1)))
+    return lambda: 1e3 * clock(times)
+
+
+def torch_measures(row: Row, threads: int) -> Measures:
+    """PyTorch eager, NCHW, as its users write it."""
+    import torch
+
+    torch.set_num_threads(threads)
+    functional = torch.nn.functional
+    conv = functional.conv_transpose2d if row.transposed else functional.conv2d
+    images = torch.randn(BATCH, row.channels, row.size, row.size)
+    ends = (row.channels, row.features) if row.transposed else (row.features, row.channels)
+    weight = torch.randn(*ends, row.kernel, row.kernel)
+
+    def forward(images=images, weight=weight):
+        with torch.no_grad():
+            return conv(images, weight, stride=row.stride, padding=row.padding)
+
+    cotangent = torch.randn_like(forward())
+    images_, weight_ = images.clone().requires_grad_(), weight.clone().requires_grad_()
+
+    def everything():
+        images_.grad = weight_.grad = None
+        conv(images_, weight_, stride=row.stride, padding=row.padding).backward(cotangent)
+
+    return {"forward": milliseconds(forward), "all": milliseconds(everything)}
+
+
+def jax_layers(row: Row) -> tuple[Callable, Callable]:
+    """jaxgen's layer, and the same as plain jax.lax says it."""
+    from jax import lax
+
+    from jaxgen.convolutions import conv, conv_transpose
+
+    ours, edge = conv_transpose if row.transposed else conv, row.padding
+
+    def layer(images, kernel):
+        return ours(images, kernel, row.stride, row.padding)
+
+    def plain(images, kernel):
+        if not row.transposed:
+            return lax.conv_general_dilated(
+                images,
+                kernel,
+                (row.stride,) * 2,
+                ((edge, edge),) * 2,
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+        side = row.kernel - 1 - edge
+        return lax.conv_transpose(
+            images, kernel, (row.stride,) * 2, ((side, side),) * 2, transpose_kernel=True
+        )
+
+    return layer, plain
+
+
+def jax_arrays(row: Row, layer: Callable, steps: int):
+    """Images, kernel and cotangent for several steps."""
+    import jax
+
+    keys = jax.random.split(jax.random.key(0), 3)
+    ends = (row.features, row.channels) if row.transposed else (row.channels, row.features)
+    images = jax.random.normal(keys[0], (steps, BATCH, row.size, row.size, row.channels))
+    kernel = jax.random.normal(keys[1], (row.kernel, row.kernel, *ends))
+    out = jax.eval_shape(layer, images[0], kernel)
+    return images, kernel, jax.random.normal(keys[2], (steps, *out.shape))
+
+
+def with_gradients(layer: Callable) -> Callable:
+    """Value and both gradients of a layer."""
+    import jax
+
+    def everything(images, kernel, cotangent):
+        value, vjp = jax.vjp(layer, images, kernel)
+        return value, *vjp(cotangent)
+
+    return everything
+
+
+def jax_measures(row: Row, threads: int) -> Measures:
+    """jaxgen: one jitted call, and steps of a jitted loop as in an epoch under lax.scan."""
+    del threads  # JAX takes the processors that the process may run on
+    import jax
+    import jax.numpy as jnp
+
+    layer, _ = jax_layers(row)
+    images, kernel, cotangents = jax_arrays(row, layer, LOOP)
+    forward, everything = jax.jit(layer), jax.jit(with_gradients(layer))
+
+    @jax.jit
+    def loop(images, kernel, cotangents):
+        def step(carry, batch):  # all three are written out, and the kernel changes: none is saved
+            _, _, kernel = carry
+            value, image_gradient, kernel_gradient = with_gradients(layer)(
+                batch[0], kernel, batch[1]
+            )
+            return (value, image_gradient, kernel - 1e-9 * kernel_gradient), None
+
+        start = (jnp.zeros_like(cotangents[0]), jnp.zeros_like(images[0]), kernel)
+        return jax.lax.scan(step, start, (images, cotangents))[0]
+
+    first, cotangent = images[0] + 0, cotangents[0] + 0
+    steps = milliseconds(lambda: jax.block_until_ready(loop(images, kernel, cotangents)))
+    return {
+        "forward": milliseconds(lambda: jax.block_until_ready(forward(first, kernel))),
+        "all": milliseconds(lambda: jax.block_until_ready(everything(first, kernel, cotangent))),
+        "loop": lambda: steps() / LOOP,
+    }
+
+
+def plain_milliseconds(row: Row) -> float:
+    """Plain jax.lax, value and both gradients, the second call."""
+    import jax
+
+    _, plain = jax_layers(row)
+    images, kernel, cotangents = jax_arrays(row, plain, 1)
+    everything = jax.jit(with_gradients(plain)).lower(images[0], kernel, cotangents[0]).compile()
+    arguments = images[0] + 0, kernel, cotangents[0] + 0
+    print(json.dumps("compiled"), flush=True)
+    start = time.perf_counter()
+    jax.block_until_ready(everything(*arguments))
+    return 1e3 * (time.perf_counter() - start)
+
+
+# ---- a process for each side, told over its standard input what to measure next
+
+
+def worker(side: str, threads: int) -> None:
+    """Serve measurements: {"row": i} prepares a row, {"measure": name} answers in milliseconds."""
+    prepare = {"torch": torch_measures, "jax": jax_measures}[side]
+    measures: Measures = {}
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "row" in order:
+            measures = prepare(ROWS[order["row"]], threads)
+            print(json.dumps(sorted(measures)), flush=True)
+        else:
+            print(json.dumps(measures[order["measure"]]()), flush=True)
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    """This script again, as a worker."""
+    return subprocess.Popen(
+        [sys.executable, __file__, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+
+
+def ask(process: subprocess.Popen, order: dict) -> Any:
+    """One order, one answer."""
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(json.dumps(order) + "\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    if not answer:
+        raise SystemExit("a worker stopped: see its message above")
+    return json.loads(answer)
+
+
+def race(threads: int, repeats: int) -> dict[str, dict[str, list[float]]]:
+    """Every row on both sides, turn by turn."""
+    sides = {side: start("--worker", side, "--threads", str(threads)) for side in ("torch", "jax")}
+    rows = {}
+    for index, row in enumerate(ROWS):
+        names = {side: ask(process, {"row": index}) for side, process in sides.items()}
+        times = {f"{side}_{name}": [] for side in sides for name in names[side]}
+        for _ in range(repeats):
+            for side, process in sides.items():
+                time.sleep(PAUSE)
+                for name in names[side]:
+                    times[f"{side}_{name}"].append(ask(process, {"measure": name}))
+        rows[row.name] = times
+        print(row.name, {k: round(statistics.median(v), 2) for k, v in times.items()}, flush=True)
+    for process in sides.values():
+        process.communicate()
+    return rows
+
+
+def plain(index: int, threads: int, cap: float) -> float | str:
+    """What plain jax.lax takes for a row, or that it takes longer than the cap, in seconds."""
+    process = start("--worker", f"plain{index}", "--threads", str(threads))
+    assert process.stdout
+    process.stdout.readline()  # compiled
+    try:
+        return json.loads(process.communicate(timeout=cap)[0])
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return f"over {1e3 * cap:.0f}"
+
+
+# ---- results
+
+
+def ratios(times: dict[str, list[float]], ours: str, theirs: str = "torch_all") -> list[float]:
+    """PyTorch's time over ours, turn by turn: above 1, ours is faster."""
+    return [t / o for t, o in zip(times[theirs], times[ours], strict=True)]
+
+
+def spread(values: list[float]) -> str:
+    """Median and range."""
+    return f"**{statistics.median(values):.2f}** ({min(values):.2f} to {max(values):.2f})"
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as markdown."""
+    rows = dict(result["rows"])
+    layers = [rows[row.name] for row in GENERATOR]
+    rows["the five generator layers"] = {
+        k: [sum(turn) for turn in zip(*(layer[k] for layer in layers), strict=True)]
+        for k in layers[0]
+        if k != "plain_all"
+    }
+    lines = [
+        "| layer, batch 64 | PyTorch fwd / all, ms | jaxgen fwd / all / all in a loop, ms"
+        " | PyTorch / jaxgen, fwd | all, one call | all, in a loop | plain lax, all, ms |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, times in rows.items():
+        median = {k: statistics.median(v) for k, v in times.items() if k != "plain_all"}
+        slow = times.get("plain_all", "")
+        cells = (
+            name,
+            f"{median['torch_forward']:.1f} / {median['torch_all']:.1f}",
+            " / ".join(f"{median[k]:.1f}" for k in ("jax_forward", "jax_all", "jax_loop")),
+            spread(ratios(times, "jax_forward", "torch_forward")),
+            spread(ratios(times, "jax_all")),
+            spread(ratios(times, "jax_loop")),
+            slow if isinstance(slow, str) else f"{slow:.0f}",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def processor() -> str:
+    """The processor's model, as the system names it."""
+    try:
+        names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        names = []
+    return names[0].strip() if names else platform.processor() or platform.machine()
+
+
+def vectors() -> str:
+    """The widest vector instructions of an x86 processor."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "unknown"
+    return next((name for name in ("avx512f", "avx2", "avx") if name in flags), "unknown")
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="3 repeats instead of --repeats")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--plain", action="store_true", help="only plain jax.lax, once a row")
+    parser.add_argument("--cap", type=float, default=10, help="seconds for a call of plain lax")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+    if options.worker:
+        if options.worker.startswith("plain"):
+            print(json.dumps(plain_milliseconds(ROWS[int(options.worker[5:])])), flush=True)
+        else:
+            worker(options.worker, options.threads)
+        return
+
+    slug = re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-")
+    path = RESULTS / f"convolutions_{slug}_{options.threads}-threads.json"
+    if options.plain:
+        result = json.loads(path.read_text())
+        for index, row in enumerate(ROWS):
+            result["rows"][row.name]["plain_all"] = plain(index, options.threads, options.cap)
+    else:
+        result = {
+            "machine": {
+                "processor": processor(),
+                "vectors": vectors(),
+                "threads": options.threads,
+                "system": platform.system(),
+            },
+            "versions": {
+                name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "torch")
+            },
+            "batch": BATCH,
+            "unit": "milliseconds",
+            "rows": race(options.threads, 3 if options.quick else options.repeats),
+        }
+        known = json.loads(path.read_text())["rows"] if path.exists() else {}
+        for name, times in result["rows"].items():
+            if "plain_all" in known.get(name, {}):
+                times["plain_all"] = known[name]["plain_all"]
+    print(table(result))
+    RESULTS.mkdir(exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(result, indent=1) + "\n")
+    os.replace(temporary, path)
+    print(f"\nwritten to {path.relative_to(Path(__file__).parents[1])}")
+
+
+if __name__ == "__main__":
+    main()
