@@ -32,7 +32,13 @@ import optax
 
 from jaxgen.diversity import relative_diversity
 from jaxgen.errors import UserError, expect_at_least
-from jaxgen.learners.batches import loop_over_batches, mean_over_images, scan_batches, take
+from jaxgen.learners.batches import (
+    full_batches,
+    loop_over_batches,
+    mean_over_images,
+    scan_batches,
+    take,
+)
 from jaxgen.pixels import unit_interval
 from jaxgen.types import AdversarialModel, Array, Learner, Metrics, PyTree
 
@@ -91,9 +97,11 @@ def adversarial(
 ) -> Learner:
     """Fits a generator and a critic in turns; the order of updates is stated above.
 
-    A step takes num_critic_steps · batch_size images. Given fewer, as at the end of an epoch, it
-    makes fewer critic updates, ceil(images / batch_size), the last one on the images that are left
-    over, and one generator update as ever; so every image is seen once an epoch.
+    A step takes num_critic_steps · batch_size images. Given fewer, it makes fewer critic updates,
+    ceil(images / batch_size), the last one on the images that are left over, and one generator
+    update as ever. `epoch` takes full steps alone, with every image in them: the last one is filled
+    up with images of the first. A smaller last step would be a second instance of both networks
+    and their gradients in the program, and double the time to compile it.
 
     Args:
       model: the mathematics.
@@ -264,7 +272,8 @@ def adversarial(
             state, metrics = step_on(state, images, rows, jax.random.fold_in(steps_key, index))
             return state, metrics | {"num_images": jnp.float32(len(rows))}
 
-        return loop_over_batches(body, state, order, images_per_step, start, stop)
+        batches = full_batches(order, images_per_step)
+        return loop_over_batches(body, state, batches, start, stop)
 
     def evaluate(state: AdversarialState, images: Array, key: Array) -> Metrics:
         images = jnp.asarray(images)

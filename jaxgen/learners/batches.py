@@ -86,39 +86,33 @@ def mean_over_images(
     return jax.tree.map(lambda batch_sums: jnp.sum(batch_sums) / num_images, sums)
 
 
+def full_batches(order: Array, batch_size: int) -> Array:
+    """Batches of one size with every entry in them: [N] -> [ceil(N / batch_size), batch_size].
+
+    The last batch is filled up from the start of `order`, so that some entries come twice.
+    """
+    num_batches = -(-len(order) // batch_size)
+    return jnp.resize(order, (num_batches, batch_size))
+
+
 def loop_over_batches(
     body: Callable[[PyTree, Array, Array], tuple[PyTree, Metrics]],
     carry: PyTree,
-    order: Array,
-    batch_size: int,
+    batches: Array,
     start: Array | int,
     stop: Array | int,
 ) -> tuple[PyTree, Metrics]:
-    """`scan_batches` over the batches start ≤ i < stop alone, which need not be static.
+    """A scan over the batches start ≤ i < stop alone, which need not be static.
 
     One program thus serves every stretch of an epoch. Outputs of the other batches are zeros.
     """
-    whole, rest = divmod(len(order), batch_size)
-    if not whole and not rest:
-        raise UserError("expected images, got none")
+    num_batches = len(batches)
+    shapes = jax.eval_shape(lambda carry: body(carry, jnp.asarray(0), batches[0])[1], carry)
+    outputs = jax.tree.map(lambda one: jnp.zeros((num_batches, *one.shape), one.dtype), shapes)
 
-    def run(carry: tuple[PyTree, Metrics], index: Array | int, size: int) -> tuple[PyTree, Metrics]:
-        inner, outputs = carry
-        batch = jax.lax.dynamic_slice_in_dim(order, index * batch_size, size)
-        inner, output = body(inner, jnp.asarray(index), batch)
-        return inner, jax.tree.map(lambda all, one: all.at[index].set(one), outputs, output)
+    def run(index: Array, both: tuple[PyTree, Metrics]) -> tuple[PyTree, Metrics]:
+        carry, outputs = both
+        carry, output = body(carry, index, take(batches, index))
+        return carry, jax.tree.map(lambda all, one: all.at[index].set(one), outputs, output)
 
-    first = order[: batch_size if whole else rest]
-    shapes = jax.eval_shape(lambda carry: body(carry, jnp.asarray(0), first)[1], carry)
-    outputs = jax.tree.map(
-        lambda one: jnp.zeros((whole + bool(rest), *one.shape), one.dtype), shapes
-    )
-    both = (carry, outputs)
-    if whole:
-        both = jax.lax.fori_loop(
-            start, jnp.minimum(stop, whole), lambda i, both: run(both, i, batch_size), both
-        )
-    if rest:
-        inside = jnp.logical_and(start <= whole, whole < stop)
-        both = jax.lax.cond(inside, lambda both: run(both, whole, rest), lambda both: both, both)
-    return both
+    return jax.lax.fori_loop(start, jnp.minimum(stop, num_batches), run, (carry, outputs))
