@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pytest
+from marks import slow_but
 
 from jaxgen import systems
 from jaxgen.types import Learner, Metrics, PyTree
@@ -329,6 +330,9 @@ def test_uint8_and_float_images_agree(trained):
         np.testing.assert_allclose(value, from_float[name], rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize(
+    "trained", slow_but({"vae_mnist", "vae_flowers", "wgan_mnist"}, SYSTEMS), indirect=True
+)
 def test_a_population_is_fitted_under_jit_and_vmap(trained):
     learner = trained.learner
 

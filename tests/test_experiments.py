@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from marks import slow_but
 from PIL import Image
 
 from jaxgen import systems
@@ -63,7 +64,7 @@ def run(name, idx_folder, workdir, monkeypatch):
     runpy.run_path(str(EXPERIMENTS / f"{name}.py"), run_name="__main__")
 
 
-@pytest.mark.parametrize("name", sorted(PICTURES))
+@pytest.mark.parametrize("name", slow_but({"vae_mnist", "wgan_mnist"}, sorted(PICTURES)))
 def test_script_leaves_its_results(name, folder, tmp_path, monkeypatch):
     run(name, folder, tmp_path / "run", monkeypatch)
     pictures = {path.name for path in (tmp_path / "run" / "images").iterdir()}
@@ -74,6 +75,7 @@ def test_script_leaves_its_results(name, folder, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["epoch"] == NUM_EPOCHS
 
 
+@pytest.mark.slow
 def test_latents_of_the_whole_test_set_are_saved_with_their_labels(
     idx_folder, tmp_path, monkeypatch
 ):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 from PIL import Image
 
 from jaxgen import exploration, images, latents, runs, systems
@@ -84,7 +85,10 @@ def test_a_traversal_moves_one_dimension_under_one_label():
 PICTURES = ["latent-kl", "latents", "latent-traversals", "latent-interpolations"]
 
 
-@pytest.mark.parametrize("name", ["vae_mnist", "cvae_mnist", "iwae_mnist"])
+EXPLORED = ["vae_mnist", "cvae_mnist", "iwae_mnist"]
+
+
+@pytest.mark.parametrize("name", slow_but({"cvae_mnist"}, EXPLORED))
 def test_a_run_is_explored(name, idx_folder, tmp_path, capsys):
     words = f"--dataset idx:{idx_folder} --workdir {tmp_path / 'run'} --batch-size 16"
     args = f"{words} --hidden-sizes 6 --latent-size {D}".split()

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from marks import slow_but
 
 from jaxgen import flags, losses, monte_carlo, runs, systems
 from jaxgen.errors import UserError
@@ -63,7 +64,7 @@ def test_every_vae_is_tried_here():
     assert tried == {name for name in systems.__all__ if name.startswith(("vae", "cvae", "iwae"))}
 
 
-@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.parametrize("name", slow_but({"vae_mnist", "iwae_mnist, two layers"}, BUILDS))
 def test_weight_and_free_bits_enter_every_loss_and_no_other_metric(name):
     # More free bits than any dimension has: each of them then costs exactly that.
     free_bits, beta = 100.0, 0.3
@@ -91,7 +92,7 @@ def test_weight_and_free_bits_enter_every_loss_and_no_other_metric(name):
             np.testing.assert_allclose(m["elbo"], -m["reconstruction"] - m["kl"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.parametrize("name", slow_but({"vae_mnist", "iwae_mnist, two layers"}, BUILDS))
 @pytest.mark.parametrize("bound", ["iwae", "dreg"])
 def test_every_vae_descends_an_importance_weighted_bound(name, bound):
     learner = BUILDS[name](bound=bound, num_samples=3)

@@ -63,7 +63,7 @@ def apply(optimizer, params, updates) -> Any:
     return optax.apply_updates(params, updates)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(leaves, bounds)
 def test_parameters_land_on_the_clipped_sum(tree, max_abs):
     params = jax.tree.map(lambda pair: pair[0], tree, is_leaf=is_pair)
