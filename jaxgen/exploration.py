@@ -9,7 +9,7 @@ images/latent-interpolations.png  from one test image to another, linear above s
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import images, latents, losses
+from jaxgen import images, latents, losses, plots
 from jaxgen.runs import Run
 
 NUM_DIMENSIONS = 10
@@ -27,16 +27,16 @@ def explore(run: Run) -> None:
     run.note(f"{active.sum()} of {len(active)} latent dimensions are active")
 
     order = np.argsort(-kl)
-    images.bars(
+    plots.bars(
         run.path("images/latent-kl.png"),
         {"active": np.where(active, kl, 0)[order], "inactive": np.where(active, 0, kl)[order]},
         "latent dimension, in descending order",
         "KL, nats an image",
         f"{active.sum()} of {len(active)} dimensions are active",
     )
-    images.scatter(
+    plots.scatter(
         run.path("images/latents.png"),
-        images.principal_components(mean) if mean.shape[1] > 2 else mean,
+        plots.principal_components(mean) if mean.shape[1] > 2 else mean,
         run.test.labels,
         "latent means of the test images",
     )

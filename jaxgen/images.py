@@ -1,4 +1,4 @@
-"""Pictures as arrays (grids, pairs, collages, curves, maps), and their way into PNG files.
+"""Pictures as arrays (grids, pairs, collages, animations), and their way into files.
 
 Images are [N, H, W, C], uint8 or floats in [0, 1], with one channel (grey) or three (RGB); pictures
 are uint8 [H, W, C]. What comes as pixels stays pixels: nothing is resampled or smoothed, so a file
@@ -7,26 +7,21 @@ shows exactly what a model gave.
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
-if TYPE_CHECKING:  # matplotlib takes most of a second to import: only who plots pays for it
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from jaxgen.files import replacing
 
 WHITE = 255
-INK = 51  # dark grey: captions, ticks and labels
+INK = 51  # dark grey: captions
 CAPTION_SIZE = 14
 MIN_CAPTION_SIZE = 8
 MIN_CELL = 96  # pixels that a captioned image is enlarged to, so that its caption has room
-DPI = 150
-MINUS = "\N{MINUS SIGN}"  # what matplotlib writes at its ticks
 
 
 def grid(images: ArrayLike, columns: int | None = None, padding: int = 2) -> np.ndarray:
@@ -117,7 +112,7 @@ def save(path: str | os.PathLike[str], image: ArrayLike) -> None:
       ValueError: values outside [0, 1] or NaN, or another shape or dtype.
     """
     pixels = _as_bytes(np.asarray(image)[None])[0]
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(
             temporary, format="PNG"
         )
@@ -144,152 +139,8 @@ def animation(path: str | os.PathLike[str], frames: ArrayLike, seconds: float = 
     durations = [each] * (len(pictures) - 1) + [each + 1000]
     options: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "loop": 0}
     kind, suffix = ("GIF", ".gif") if grey else ("PNG", ".png")
-    with _replacing(Path(path).with_suffix(suffix)) as temporary:
+    with replacing(Path(path).with_suffix(suffix)) as temporary:
         pictures[0].save(temporary, format=kind, duration=durations, **options)
-
-
-def curves(
-    path: str | os.PathLike[str],
-    series: Mapping[str, ArrayLike],
-    x_label: str = "epoch",
-    y_label: str = "",
-    title: str = "",
-) -> None:
-    """Draws curves over epochs 1, 2, ...; the legend gives each one's last value.
-
-    Args:
-      path: PNG file.
-      series: name -> one value an epoch; what is not finite leaves a gap.
-      x_label: what is counted.
-      y_label: what is shown, with its unit, like "ELBO (nats per image)".
-      title: above the plot.
-    """
-    from matplotlib.ticker import MaxNLocator
-
-    figure, axes = _figure((6.4, 4.0), title, x_label, y_label)
-    for name, values in series.items():
-        heights = np.asarray(values, np.float64)
-        known = heights[np.isfinite(heights)]
-        last = f"{known[-1]:#.5g}".replace("-", MINUS) if len(known) else "no finite value"
-        epochs = np.arange(1, len(heights) + 1)
-        # Markers keep a value visible that has no neighbour to draw a line to.
-        axes.plot(epochs, heights, label=f"{name}: {last}", linewidth=1.8, marker="o", ms=3.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(color="0.9", linewidth=0.8)
-    axes.legend(frameon=False)
-    _write(figure, path)
-
-
-def bars(
-    path: str | os.PathLike[str],
-    series: Mapping[str, ArrayLike],
-    x_label: str = "",
-    y_label: str = "",
-    title: str = "",
-) -> None:
-    """Draws numbered bars, each series in its colour, at the same places.
-
-    Args:
-      path: PNG file.
-      series: name -> one height a place; where two series are not 0, they stand upon each other.
-      x_label: what the places are.
-      y_label: what the heights are, with their unit.
-      title: above the plot.
-    """
-    from matplotlib.ticker import MaxNLocator
-
-    figure, axes = _figure((6.4, 4.0), title, x_label, y_label)
-    below = np.zeros(())
-    for (name, values), color in zip(series.items(), ("C0", "0.75", "C1", "C2"), strict=False):
-        heights = np.asarray(values, np.float64)
-        axes.bar(np.arange(1, len(heights) + 1), heights, bottom=below, label=name, color=color)
-        below = below + heights
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(axis="y", color="0.9", linewidth=0.8)
-    axes.legend(frameon=False)
-    _write(figure, path)
-
-
-def scatter(
-    path: str | os.PathLike[str],
-    points: ArrayLike,
-    labels: ArrayLike | None = None,
-    title: str = "",
-    x_label: str = "component 1",
-    y_label: str = "component 2",
-) -> None:
-    """Draws a map of points, coloured by label, with a legend.
-
-    Args:
-      path: PNG file.
-      points: [N, 2].
-      labels: integers [N], or None for one colour. Up to 20 are named at the median of their points
-        and in a legend, more have a colour bar.
-      title: above the plot.
-      x_label: name of points[:, 0].
-      y_label: name of points[:, 1].
-
-    Raises:
-      ValueError: points of another shape, or another number of labels.
-    """
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import BoundaryNorm
-    from matplotlib.patheffects import withStroke
-
-    places = np.asarray(points, np.float64)
-    if places.ndim != 2 or places.shape[1] != 2:
-        raise ValueError(f"expected points [N, 2], got {list(places.shape)}")
-    figure, axes = _figure((6.4, 5.6), title, x_label, y_label)
-    style: dict[str, Any] = {"s": min(36.0, 12 + 4e4 / max(len(places), 1) ** 1.2)}
-    style |= {"linewidths": 0, "alpha": 0.6}
-    axes.set_aspect("equal", adjustable="datalim")
-    if labels is None:
-        axes.scatter(places[:, 0], places[:, 1], color=colormaps["tab10"](0), **style)
-        return _write(figure, path)
-    classes = np.asarray(labels)
-    if classes.shape != places.shape[:1]:
-        raise ValueError(f"{len(places)} points need labels [{len(places)}], got {classes.shape}")
-    names, index = np.unique(classes, return_inverse=True)
-    palette = colormaps["tab10"] if len(names) <= 10 else colormaps["turbo"].resampled(len(names))
-    # In random order: drawn class by class, the last one would cover the others.
-    order = np.random.default_rng(0).permutation(len(places))
-    axes.scatter(*places[order].T, color=palette(index[order]), **style)
-    if len(names) > 20:
-        scale = BoundaryNorm(np.arange(len(names) + 1) - 0.5, len(names))
-        ticks = np.unique(np.linspace(0, len(names) - 1, 11).round().astype(int))
-        bar = figure.colorbar(ScalarMappable(scale, palette), ax=axes, ticks=ticks, aspect=40)
-        bar.ax.set_yticklabels(names[ticks])
-        return _write(figure, path)
-    for n, name in enumerate(names):
-        x, y = np.median(places[index == n], axis=0)
-        halo = withStroke(linewidth=3, foreground="white")
-        text = axes.text(x, y, str(name), color=palette(n), path_effects=[halo])
-        text.set(ha="center", va="center", fontsize=14, weight="bold")
-    handles = [axes.scatter([], [], color=palette(n), s=36) for n in range(len(names))]
-    figure.legend(handles, map(str, names), loc="outside right center", frameon=False)
-    _write(figure, path)
-
-
-def principal_components(latents: ArrayLike, num_components: int = 2) -> np.ndarray:
-    """Coordinates along the directions of largest variance: (x - mean(x)) V, x - mean(x) = U S Vᵀ.
-
-    The sign of a direction is free: here its entry of largest magnitude is positive.
-
-    Args:
-      latents: [N, D].
-      num_components: directions, the one of largest variance first.
-
-    Returns:
-      float64 [N, num_components]; zeros beyond the rank that N and D allow.
-    """
-    values = np.asarray(latents, np.float64)
-    centred = values - values.mean(axis=0, keepdims=True)
-    directions = np.linalg.svd(centred, full_matrices=False)[2][:num_components]
-    largest = np.abs(directions).argmax(axis=1, keepdims=True)
-    directions = directions * np.sign(np.take_along_axis(directions, largest, axis=1))
-    coordinates = centred @ directions.T
-    return np.pad(coordinates, ((0, 0), (0, num_components - coordinates.shape[1])))
 
 
 def _as_bytes(images: ArrayLike) -> np.ndarray:
@@ -353,41 +204,3 @@ def _caption(text: str, width: int, channels: int) -> np.ndarray:
     middle = (width / 2, strip.height / 2)
     ImageDraw.Draw(strip).text(middle, text, fill=INK, font=font, anchor="mm")
     return np.asarray(strip)[..., None].repeat(channels, axis=-1)
-
-
-def _figure(
-    size: tuple[float, float], title: str, x_label: str, y_label: str
-) -> tuple["Figure", "Axes"]:
-    """An empty labelled plot, drawn by Agg without pyplot: no display, no global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontsize=11, weight="bold", color=str(INK / 255))
-    axes.set_xlabel(x_label, color=str(INK / 255))
-    axes.set_ylabel(y_label, color=str(INK / 255))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("0.7")
-    axes.tick_params(color="0.7", labelcolor=str(INK / 255))
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _write(figure: "Figure", path: str | os.PathLike[str]) -> None:
-    with _replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
-
-
-@contextmanager
-def _replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name in the same folder, renamed to `path` once it is written."""
-    final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, final)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -10,13 +10,13 @@ checkpoints/    the newest states
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxgen.errors import UserError
+from jaxgen.files import replacing
 
 # What may differ between runs that share a workdir: how far to train, with what, and where.
 FREE_FIELDS = ("num_epochs", "versions", "device")
@@ -111,10 +111,8 @@ class Workdir:
         self._write(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
     def _write(self, name: str, text: str) -> None:
-        unfinished = self.path / f"{name}.unfinished"
-        with _refusals(self.path):
-            unfinished.write_text(text)
-            os.replace(unfinished, self.path / name)
+        with _refusals(self.path), replacing(self.path / name) as temporary:
+            temporary.write_text(text)
 
 
 @contextlib.contextmanager

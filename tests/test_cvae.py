@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgen import runs, systems
+from jaxgen import data, runs, systems
 from jaxgen.errors import UserError
 from jaxgen.types import Dataset, Split
 
@@ -112,7 +112,7 @@ def start(tmp_path, monkeypatch, labels, *words):
     images, _ = striped(len(labels) if labels is not None else 6)
     split = Split(images, labels)
     dataset = Dataset("made up", {"train": split, "test": split}, "0")
-    monkeypatch.setattr(runs.data, "load", lambda *_, **__: dataset)
+    monkeypatch.setattr(data, "load", lambda *_, **__: dataset)
     args = ["--workdir", str(tmp_path / "run"), "--batch-size", "2", *words]
     return runs.start(systems.cvae_mnist, num_epochs=1, args=args)
 

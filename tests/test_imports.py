@@ -16,9 +16,9 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "jaxgen."
 
 # Who may lean on whom: a module may import what stands above it, and its own package.
 ORDER = """
-    errors types losses adversarial_losses diversity importance likelihoods pixels schedules
+    errors files types losses adversarial_losses diversity importance likelihoods pixels schedules
     objectives convolutions transforms networks monte_carlo latent_models vae hierarchy gan learners
-    systems classifiers latents data evaluation checkpoints interop images flags workdir runs
+    systems classifiers latents data evaluation checkpoints interop images plots flags workdir runs
     exploration gallery
 """.split()
 

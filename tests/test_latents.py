@@ -9,7 +9,7 @@ import pytest
 from marks import slow_but
 from PIL import Image
 
-from jaxgen import exploration, images, latents, runs, systems
+from jaxgen import exploration, latents, runs, systems
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 D = 5
@@ -104,17 +104,3 @@ def test_a_run_is_explored(name, idx_folder, tmp_path, capsys):
                 assert image.size == (11 * 10 + 2, D * 10 + 2)
             if picture == "latent-interpolations":  # ends beside the path, two rows a pair
                 assert image.size == (13 * 10 + 2, 8 * 10 + 2)
-
-
-def test_bars_are_as_high_as_their_values(tmp_path, monkeypatch):
-    drawn = []
-
-    def keep(figure, path):
-        drawn.append(figure.axes[0])
-
-    monkeypatch.setattr(images, "_write", keep)
-    images.bars(tmp_path / "b.png", {"a": [3.0, 1.0, 0.0], "b": [0.0, 0.0, 0.5]}, title="t")
-    (axes,) = drawn
-    heights = [[bar.get_height() for bar in container] for container in axes.containers]
-    assert heights == [[3.0, 1.0, 0.0], [0.0, 0.0, 0.5]]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]

@@ -10,6 +10,7 @@ import pytest
 from jaxgen import runs, systems
 from jaxgen.checkpoints import Checkpoints
 from jaxgen.errors import UserError
+from jaxgen.runs.reporting import COMPILE_EVENT
 
 SMALL = "--hidden-sizes 6 --latent-size 2 --batch-size 16".split()
 NUM_TRAIN = 40  # in the folder of generated images; the last batch of 16 has 8
@@ -42,7 +43,7 @@ def finished(idx_folder, tmp_path_factory):
     compilations, after_epoch = [], []
 
     def count(event, duration_secs, **_):
-        if event == runs.COMPILE_EVENT:
+        if event == COMPILE_EVENT:
             compilations.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(count)

@@ -1,0 +1,190 @@
+"""Plots: curves, bars and maps, drawn by matplotlib into PNG files.
+
+Each draws on a canvas of its own, without pyplot: no display, no global state.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxgen.files import replacing
+
+if TYPE_CHECKING:  # matplotlib takes most of a second to import: only who plots pays for it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 150
+INK = "0.2"  # dark grey: ticks and labels
+MINUS = "\N{MINUS SIGN}"  # what matplotlib writes at its ticks
+
+
+def curves(
+    path: str | os.PathLike[str],
+    series: Mapping[str, ArrayLike],
+    x_label: str = "epoch",
+    y_label: str = "",
+    title: str = "",
+) -> None:
+    """Draws curves over epochs 1, 2, ...; the legend gives each one's last value.
+
+    Args:
+      path: PNG file.
+      series: name -> one value an epoch; what is not finite leaves a gap.
+      x_label: what is counted.
+      y_label: what is shown, with its unit, like "ELBO (nats per image)".
+      title: above the plot.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _figure((6.4, 4.0), title, x_label, y_label)
+    for name, values in series.items():
+        heights = np.asarray(values, np.float64)
+        known = heights[np.isfinite(heights)]
+        last = f"{known[-1]:#.5g}".replace("-", MINUS) if len(known) else "no finite value"
+        epochs = np.arange(1, len(heights) + 1)
+        # Markers keep a value visible that has no neighbour to draw a line to.
+        axes.plot(epochs, heights, label=f"{name}: {last}", linewidth=1.8, marker="o", ms=3.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(color="0.9", linewidth=0.8)
+    axes.legend(frameon=False)
+    _write(figure, path)
+
+
+def bars(
+    path: str | os.PathLike[str],
+    series: Mapping[str, ArrayLike],
+    x_label: str = "",
+    y_label: str = "",
+    title: str = "",
+) -> None:
+    """Draws numbered bars, each series in its colour, at the same places.
+
+    Args:
+      path: PNG file.
+      series: name -> one height a place; where two series are not 0, they stand upon each other.
+      x_label: what the places are.
+      y_label: what the heights are, with their unit.
+      title: above the plot.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _figure((6.4, 4.0), title, x_label, y_label)
+    below = np.zeros(())
+    for (name, values), color in zip(series.items(), ("C0", "0.75", "C1", "C2"), strict=False):
+        heights = np.asarray(values, np.float64)
+        axes.bar(np.arange(1, len(heights) + 1), heights, bottom=below, label=name, color=color)
+        below = below + heights
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(axis="y", color="0.9", linewidth=0.8)
+    axes.legend(frameon=False)
+    _write(figure, path)
+
+
+def scatter(
+    path: str | os.PathLike[str],
+    points: ArrayLike,
+    labels: ArrayLike | None = None,
+    title: str = "",
+    x_label: str = "component 1",
+    y_label: str = "component 2",
+) -> None:
+    """Draws a map of points, coloured by label, with a legend.
+
+    Args:
+      path: PNG file.
+      points: [N, 2].
+      labels: integers [N], or None for one colour. Up to 20 are named at the median of their points
+        and in a legend, more have a colour bar.
+      title: above the plot.
+      x_label: name of points[:, 0].
+      y_label: name of points[:, 1].
+
+    Raises:
+      ValueError: points of another shape, or another number of labels.
+    """
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import BoundaryNorm
+    from matplotlib.patheffects import withStroke
+
+    places = np.asarray(points, np.float64)
+    if places.ndim != 2 or places.shape[1] != 2:
+        raise ValueError(f"expected points [N, 2], got {list(places.shape)}")
+    figure, axes = _figure((6.4, 5.6), title, x_label, y_label)
+    style: dict[str, Any] = {"s": min(36.0, 12 + 4e4 / max(len(places), 1) ** 1.2)}
+    style |= {"linewidths": 0, "alpha": 0.6}
+    axes.set_aspect("equal", adjustable="datalim")
+    if labels is None:
+        axes.scatter(places[:, 0], places[:, 1], color=colormaps["tab10"](0), **style)
+        return _write(figure, path)
+    classes = np.asarray(labels)
+    if classes.shape != places.shape[:1]:
+        raise ValueError(f"{len(places)} points need labels [{len(places)}], got {classes.shape}")
+    names, index = np.unique(classes, return_inverse=True)
+    palette = colormaps["tab10"] if len(names) <= 10 else colormaps["turbo"].resampled(len(names))
+    # In random order: drawn class by class, the last one would cover the others.
+    order = np.random.default_rng(0).permutation(len(places))
+    axes.scatter(*places[order].T, color=palette(index[order]), **style)
+    if len(names) > 20:
+        scale = BoundaryNorm(np.arange(len(names) + 1) - 0.5, len(names))
+        ticks = np.unique(np.linspace(0, len(names) - 1, 11).round().astype(int))
+        bar = figure.colorbar(ScalarMappable(scale, palette), ax=axes, ticks=ticks, aspect=40)
+        bar.ax.set_yticklabels(names[ticks])
+        return _write(figure, path)
+    for n, name in enumerate(names):
+        x, y = np.median(places[index == n], axis=0)
+        halo = withStroke(linewidth=3, foreground="white")
+        text = axes.text(x, y, str(name), color=palette(n), path_effects=[halo])
+        text.set(ha="center", va="center", fontsize=14, weight="bold")
+    handles = [axes.scatter([], [], color=palette(n), s=36) for n in range(len(names))]
+    figure.legend(handles, map(str, names), loc="outside right center", frameon=False)
+    _write(figure, path)
+
+
+def principal_components(latents: ArrayLike, num_components: int = 2) -> np.ndarray:
+    """Coordinates along the directions of largest variance: (x - mean(x)) V, x - mean(x) = U S Vᵀ.
+
+    The sign of a direction is free: here its entry of largest magnitude is positive.
+
+    Args:
+      latents: [N, D].
+      num_components: directions, the one of largest variance first.
+
+    Returns:
+      float64 [N, num_components]; zeros beyond the rank that N and D allow.
+    """
+    values = np.asarray(latents, np.float64)
+    centred = values - values.mean(axis=0, keepdims=True)
+    directions = np.linalg.svd(centred, full_matrices=False)[2][:num_components]
+    largest = np.abs(directions).argmax(axis=1, keepdims=True)
+    directions = directions * np.sign(np.take_along_axis(directions, largest, axis=1))
+    coordinates = centred @ directions.T
+    return np.pad(coordinates, ((0, 0), (0, num_components - coordinates.shape[1])))
+
+
+def _figure(
+    size: tuple[float, float], title: str, x_label: str, y_label: str
+) -> tuple["Figure", "Axes"]:
+    """An empty labelled plot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontsize=11, weight="bold", color=INK)
+    axes.set_xlabel(x_label, color=INK)
+    axes.set_ylabel(y_label, color=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("0.7")
+    axes.tick_params(color="0.7", labelcolor=INK)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _write(figure: "Figure", path: str | os.PathLike[str]) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI)
