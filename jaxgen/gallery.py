@@ -4,13 +4,13 @@ fixed-latents/EPOCH.npz  what they looked like, and the metrics, at each look of
 images/                  samples each epoch; in the end a strip, a collage, an animation and curves
 """
 
-import os
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxgen import images
+from jaxgen import images, plots
+from jaxgen.files import replacing
 from jaxgen.learners import with_averaged_generator
 from jaxgen.runs import Run
 from jaxgen.types import Array, PyTree
@@ -38,7 +38,8 @@ class Gallery:
 
     Args:
       run: the run.
-      every: steps between two looks; None for one look at the end of each epoch.
+      every: steps between two looks; None for one look at the end of each epoch, which an epoch
+        without any other gets in any case.
     """
 
     def __init__(self, run: Run, every: int | None = None):
@@ -65,7 +66,7 @@ class Gallery:
         if state.ema:
             averaged = run.learner.sample(with_averaged_generator(state), NUM_SAMPLES, key)
             run.draw("samples-averaged", images.grid(averaged))
-        if self.every is None:
+        if not self._frames:  # one look an epoch, also where its steps are fewer than `every`
             train = {
                 name.removeprefix("train/"): value
                 for name, value in record.items()
@@ -98,16 +99,16 @@ class Gallery:
             grids = np.stack([images.grid(frame, columns=6) for frame in shown])
             images.animation(run.path("images/latents-animation"), grids)
         title = f"{run.config.system} on {run.dataset.name}"
-        x_label = "epoch" if self.every is None else f"steps / {self.every}"
+        x_label = "epoch" if self.every is None else f"looks, one in {self.every} steps"
         curves = dict(CURVES)
         if estimate is not None:
             curves["wasserstein"] = (("wasserstein",), estimate)
         for name, (shown_metrics, y_label) in curves.items():
             series = {metric: metrics[metric] for metric in shown_metrics if metric in metrics}
             if series:
-                images.curves(run.path(f"images/{name}.png"), series, x_label, y_label, title)
+                plots.curves(run.path(f"images/{name}.png"), series, x_label, y_label, title)
         diversity = {"samples": [record["test/diversity"] for record in run.history]}
-        images.curves(
+        plots.curves(
             run.path("images/diversity.png"),
             diversity,
             "epoch",
@@ -118,17 +119,14 @@ class Gallery:
     def _keep(self) -> None:
         """Writes the looks of this epoch, whole or not at all, and forgets them."""
         path = self._run.path(f"fixed-latents/{self._run.epoch:04d}.npz")
-        path.parent.mkdir(parents=True, exist_ok=True)
         names = self._metrics[0] if self._metrics else {}
         kept: dict[str, Any] = {
             METRIC + name: [metrics[name] for metrics in self._metrics] for name in names
         }
         shape = (0, NUM_LATENTS, *self._run.image_shape)
         kept["frames"] = np.stack(self._frames) if self._frames else np.zeros(shape, np.uint8)
-        temporary = path.with_suffix(".unfinished")
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **kept)
-        os.replace(temporary, path)
         self._frames, self._metrics = [], []
 
     def _everything(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:

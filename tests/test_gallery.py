@@ -64,8 +64,9 @@ def test_the_strip_shows_one_latent_enlarged_without_smoothing(train, tmp_path):
         np.testing.assert_array_equal(shown, frame[0, ..., 0].repeat(4, 0).repeat(4, 1))
 
 
-def test_one_look_an_epoch(train, tmp_path):
-    train(tmp_path / "run", every=None)
+@pytest.mark.parametrize("every", [None, 1000])
+def test_at_least_one_look_an_epoch(train, tmp_path, every):
+    train(tmp_path / "run", every=every)
     assert [len(part) for part in kept(tmp_path / "run")] == [1, 1]
 
 

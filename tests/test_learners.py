@@ -216,3 +216,8 @@ def test_a_batch_larger_than_the_data_is_a_user_error(learner, count):
         learner.epoch(state, images(count), jax.random.key(1))
     assert "\n" not in str(e.value)
     assert not state.step.is_deleted()  # a refused call leaves the state usable
+
+
+def test_evaluating_nothing_is_a_user_error(learner):
+    with pytest.raises(UserError, match="expected images to evaluate, got none"):
+        learner.evaluate(learner.init(jax.random.key(0)), images()[:0], jax.random.key(1))

@@ -71,7 +71,12 @@ def mean_over_images(
 
     Returns:
       Means over the N images, scalars.
+
+    Raises:
+      UserError: where there are no images.
     """
+    if not num_images:
+        raise UserError("expected images to evaluate, got none")
     batch_size = min(batch_size, num_images)
     num_batches = -(-num_images // batch_size)
     positions = jnp.arange(num_batches * batch_size).reshape(num_batches, batch_size)
