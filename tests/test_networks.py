@@ -34,9 +34,9 @@ def apply(network, variables, inputs, train) -> Any:
     return network.apply(variables, inputs, train=train)
 
 
-def encoder_case(activation=nn.relu, batch_norm=False):
+def encoder_case(activation=nn.relu, batch_norm=False, **options):
     images = np.random.default_rng(0).random((6, *IMAGE_SHAPE), dtype=np.float32)
-    network = MLPEncoder(SIZES, LATENT_SIZE, activation, batch_norm)
+    network = MLPEncoder(SIZES, LATENT_SIZE, activation, batch_norm, **options)
     variables = build(network, images)
     if batch_norm:  # a variance is positive
         variables["batch_stats"] = jax.tree.map(lambda x: x + 1, variables["batch_stats"])
@@ -65,8 +65,9 @@ def test_decoder_equals_numpy(activation, slope):
     close(output, expected)
 
 
-def test_batch_norm_follows_the_activation_and_uses_batch_moments_in_training():
-    network, variables, images = encoder_case(batch_norm=True)
+@pytest.mark.parametrize("running_variance", ["biased", "unbiased"])
+def test_batch_norm_follows_the_activation_and_uses_batch_moments_in_training(running_variance):
+    network, variables, images = encoder_case(batch_norm=True, running_variance=running_variance)
     with jax.enable_x64(True):  # linen takes the variance as E[x²] − E[x]²: float32 would blur it
         variables, images = jax.tree.map(np.float64, (variables, images))
         train = jax.jit(partial(network.apply, train=True, mutable=["batch_stats"]))
@@ -75,7 +76,11 @@ def test_batch_norm_follows_the_activation_and_uses_batch_moments_in_training():
     x, _, moments = references.hidden(params["hidden"], images.reshape(6, -1), slope=0.0)
     close = partial(np.testing.assert_allclose, rtol=1e-7)
     close(mean, references.dense(params["mean"], x))
-    # Nine tenths of the old average, one tenth of the batch's mean and biased variance.
+    # Nine tenths of the old average, one tenth of the batch's mean and variance, of 6 images.
+    if running_variance == "unbiased":
+        moments = {
+            name: {"mean": m["mean"], "var": m["var"] * 6 / 5} for name, m in moments.items()
+        }
     expected = jax.tree.map(
         lambda old, new: 0.9 * old + 0.1 * new, variables["batch_stats"]["hidden"], moments
     )
@@ -109,6 +114,12 @@ def test_initial_parameters_are_uniform_within_one_over_sqrt_fan_in():
             assert abs(z_mean) < 4
             assert abs(z_variance) < 4
     assert not np.array_equal(params["mean"]["kernel"], params["log_var"]["kernel"])
+
+
+def test_an_unknown_running_variance_is_a_user_error():
+    network = MLPEncoder((3,), 2, batch_norm=True, running_variance="sample")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match="biased or unbiased, got 'sample'"):
+        network.init(jax.random.key(0), jnp.zeros((1, 2, 2, 1)), train=False)
 
 
 @pytest.mark.parametrize("size", [0, -3])

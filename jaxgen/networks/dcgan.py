@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxgen.convolutions import Conv, ConvTranspose
 from jaxgen.errors import UserError, expect_at_least
-from jaxgen.networks.layers import batch_norm, dense
+from jaxgen.networks.layers import RunningVariance, batch_norm, dense
 from jaxgen.types import Array
 
 Shape = tuple[int, int, int]
@@ -46,6 +46,7 @@ class DigitGenerator(nn.Module):
 
     image_shape: Shape
     features: Sequence[int] = (512, 256, 128, 64)
+    running_variance: RunningVariance = "biased"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,11 +63,12 @@ class DigitGenerator(nn.Module):
     def __call__(self, latents: Array, train: bool) -> Array:
         """[B, latent_size] -> [B, *image_shape] in [0, 1]."""
         height, width, channels = self.image_shape
+        norm = partial(_batch_norm, train=train, running_variance=self.running_variance)
         x = latents[:, None, None, :]
         for i, (features, strides) in enumerate(zip(self.features, (1, 1, 2, 1), strict=True)):
             expect_at_least(f"the features of layer {i}", features, 1)
             x = _conv_transpose(features, 5, strides, name=f"conv_{i}")(x)
-            x = nn.relu(_batch_norm(x, train, name=f"norm_{i}"))
+            x = nn.relu(norm(x, name=f"norm_{i}"))
         return nn.sigmoid(_conv_transpose(channels, (height - 24, width - 24), name="output")(x))
 
 
@@ -77,15 +79,17 @@ class DigitCritic(nn.Module):
     """
 
     features: Sequence[int] = (64, 128, 256)
+    running_variance: RunningVariance = "biased"
 
     @nn.compact
     def __call__(self, images: Array, train: bool) -> Array:
         """[B, H, W, C] -> [B]."""
+        norm = partial(_batch_norm, train=train, running_variance=self.running_variance)
         x = images
         for i, features in enumerate(self.features):
             expect_at_least(f"the features of layer {i}", features, 1)
             x = _halve(features, name=f"conv_{i}")(x)
-            x = nn.leaky_relu(_batch_norm(x, train, name=f"norm_{i}") if i else x)
+            x = nn.leaky_relu(norm(x, name=f"norm_{i}") if i else x)
         return dense(jnp.mean(x, axis=(1, 2)), 1, "score")[:, 0]
 
 

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen.networks.layers import batch_norm, dense
+from jaxgen.networks.layers import RunningVariance, batch_norm, dense
 from jaxgen.types import Array
 
 
@@ -21,6 +21,7 @@ class HiddenLayers(nn.Module):
     sizes: Sequence[int]
     activation: Callable[[Array], Array] = nn.relu
     batch_norm: bool = False
+    running_variance: RunningVariance = "biased"
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -28,7 +29,7 @@ class HiddenLayers(nn.Module):
         for i, size in enumerate(self.sizes):
             x = self.activation(dense(x, size, f"dense_{i}"))
             if self.batch_norm:
-                x = batch_norm(x, train, f"norm_{i}")
+                x = batch_norm(x, train, f"norm_{i}", running_variance=self.running_variance)
         return x
 
 
@@ -40,6 +41,7 @@ class MLPEncoder(nn.Module):
     activation: Callable[[Array], Array] = nn.relu
     batch_norm: bool = False
     num_classes: int = 0
+    running_variance: RunningVariance = "biased"
 
     @nn.compact
     def __call__(
@@ -47,7 +49,13 @@ class MLPEncoder(nn.Module):
     ) -> tuple[Array, Array]:
         """[B, H, W, C] -> (mean, log_var), each [B, latent_size]."""
         x = with_labels(images.reshape(images.shape[0], -1), labels, self.num_classes)
-        hidden = HiddenLayers(self.hidden_sizes, self.activation, self.batch_norm, name="hidden")
+        hidden = HiddenLayers(
+            self.hidden_sizes,
+            self.activation,
+            self.batch_norm,
+            self.running_variance,
+            name="hidden",
+        )
         x = hidden(x, train)
         return dense(x, self.latent_size, "mean"), dense(x, self.latent_size, "log_var")
 
@@ -60,12 +68,19 @@ class MLPDecoder(nn.Module):
     activation: Callable[[Array], Array] = nn.relu
     batch_norm: bool = False
     num_classes: int = 0
+    running_variance: RunningVariance = "biased"
 
     @nn.compact
     def __call__(self, latents: Array, train: bool, labels: Array | None = None) -> Array:
         """[B, latent_size] -> [B, *image_shape]."""
         latents = with_labels(latents, labels, self.num_classes)
-        hidden = HiddenLayers(self.hidden_sizes, self.activation, self.batch_norm, name="hidden")
+        hidden = HiddenLayers(
+            self.hidden_sizes,
+            self.activation,
+            self.batch_norm,
+            self.running_variance,
+            name="hidden",
+        )
         x = dense(hidden(latents, train), math.prod(self.image_shape), "output")
         return x.reshape(-1, *self.image_shape)
 
@@ -83,12 +98,20 @@ class MLPGenerator(nn.Module):
     hidden_sizes: Sequence[int]
     image_shape: tuple[int, int, int]
     activation: Callable[[Array], Array] = nn.leaky_relu
+    running_variance: RunningVariance = "biased"
 
     @nn.compact
     def __call__(self, latents: Array, train: bool) -> Array:
         """[B, latent_size] -> [B, *image_shape]."""
-        decoder = MLPDecoder(self.hidden_sizes, self.image_shape, self.activation, batch_norm=True)
-        return nn.tanh(decoder.copy(name="decoder")(latents, train))
+        decoder = MLPDecoder(
+            self.hidden_sizes,
+            self.image_shape,
+            self.activation,
+            batch_norm=True,
+            running_variance=self.running_variance,
+            name="decoder",
+        )
+        return nn.tanh(decoder(latents, train))
 
 
 class MLPCritic(nn.Module):

@@ -9,6 +9,7 @@ from jaxgen.adversarial_losses import AdversarialLoss
 from jaxgen.errors import UserError
 from jaxgen.learners import adversarial
 from jaxgen.networks.dcgan import DigitCritic, DigitGenerator, PyramidCritic, PyramidGenerator
+from jaxgen.networks.layers import RunningVariance
 from jaxgen.networks.mlp import MLPCritic, MLPGenerator
 from jaxgen.systems.optimizers import adversarial_adam, rmsprop
 from jaxgen.transforms import clip_weights
@@ -25,6 +26,7 @@ def dcgan_mnist(
     latent_size: int = 100,
     loss: LossName = "non_saturating",
     num_critic_steps: int = 1,
+    running_variance: RunningVariance = "biased",
     learning_rate: float = 2e-4,
     b1: float = 0.5,
     ema_decay: float | None = None,
@@ -39,14 +41,16 @@ def dcgan_mnist(
       latent_size: dimensions of the latent space.
       loss: what the two descend: non_saturating, minimax, least_squares or hinge.
       num_critic_steps: critic updates before each generator update.
+      running_variance: what BatchNorm's running variance averages: biased variances of the batch,
+        or unbiased ones, as PyTorch does.
       learning_rate: step size of Adam, for both.
       b1: decay of Adam's first moment, for both.
       ema_decay: decay of a moving average of the generator, sampled beside it; none for no average.
       batch_size: real images, and fakes, an update.
     """
     model = gan.gan(
-        DigitGenerator(image_shape, generator_features),
-        DigitCritic(critic_features),
+        DigitGenerator(image_shape, generator_features, running_variance),
+        DigitCritic(critic_features, running_variance),
         image_shape=image_shape,
         latent_size=latent_size,
         loss=_loss(loss),
@@ -114,6 +118,7 @@ def wgan_mnist(
     latent_size: int = 100,
     weight_bound: float = 0.01,
     num_critic_steps: int = 5,
+    running_variance: RunningVariance = "biased",
     learning_rate: float = 5e-5,
     ema_decay: float | None = None,
     batch_size: int = 64,
@@ -127,12 +132,14 @@ def wgan_mnist(
       latent_size: dimensions of the latent space.
       weight_bound: largest absolute value of any parameter of the critic, after each update.
       num_critic_steps: critic updates before each generator update.
+      running_variance: what BatchNorm's running variance averages: biased variances of the batch,
+        or unbiased ones, as PyTorch does.
       learning_rate: step size of RMSprop, for both.
       ema_decay: decay of a moving average of the generator, sampled beside it; none for no average.
       batch_size: real images, and fakes, an update.
     """
     model = gan.wgan(
-        MLPGenerator(generator_sizes, image_shape),
+        MLPGenerator(generator_sizes, image_shape, running_variance=running_variance),
         MLPCritic(critic_sizes),
         image_shape=image_shape,
         latent_size=latent_size,

@@ -9,6 +9,7 @@ from jaxgen import vae
 from jaxgen.errors import expect_at_least
 from jaxgen.learners import minimize
 from jaxgen.likelihoods import bernoulli
+from jaxgen.networks.layers import RunningVariance
 from jaxgen.networks.mlp import MLPDecoder, MLPEncoder
 from jaxgen.objectives import ObjectiveKeywords, takes_objective
 from jaxgen.pixels import Binarization
@@ -94,6 +95,7 @@ def vae_batchnorm_mnist(
     hidden_sizes: tuple[int, ...] = (512, 256, 128),
     latent_size: int = 32,
     binarization: Binarization = "none",
+    running_variance: RunningVariance = "biased",
     learning_rate: float = 1e-3,
     batch_size: int = 64,
     **objective: Unpack[ObjectiveKeywords],
@@ -107,12 +109,16 @@ def vae_batchnorm_mnist(
       binarization: what the model sees of grey pixels: none (as they are; the cross-entropy is
         then a loss, not a log-likelihood), threshold (1 where a pixel is at least 0.5), or
         dynamic (a Bernoulli draw each epoch).
+      running_variance: what BatchNorm's running variance averages: biased variances of the batch,
+        or unbiased ones, as PyTorch does.
       learning_rate: step size of Adam.
       batch_size: images a step.
     """
     model = vae.vae(
-        MLPEncoder(hidden_sizes, latent_size, batch_norm=True),
-        MLPDecoder(hidden_sizes[::-1], image_shape, batch_norm=True),
+        MLPEncoder(hidden_sizes, latent_size, batch_norm=True, running_variance=running_variance),
+        MLPDecoder(
+            hidden_sizes[::-1], image_shape, batch_norm=True, running_variance=running_variance
+        ),
         bernoulli(),
         image_shape=image_shape,
         latent_size=latent_size,
