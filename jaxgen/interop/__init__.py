@@ -1,6 +1,13 @@
-"""To and from PyTorch: weights under PyTorch's keys."""
+"""To and from PyTorch, and to those who only want to sample.
+
+load_torch, to_torch    weights and BatchNorm statistics under PyTorch's keys
+read, write             the files that hold them
+save, load              a trained sampler: weights with their configuration
+export                  a trained sampler as programs that run with JAX alone
+"""
 
 from jaxgen.interop.files import read, write
+from jaxgen.interop.samplers import export, load, save
 from jaxgen.interop.weights import load_torch, to_torch
 
-__all__ = ["load_torch", "read", "to_torch", "write"]
+__all__ = ["export", "load", "load_torch", "read", "save", "to_torch", "write"]

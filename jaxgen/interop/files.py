@@ -30,10 +30,9 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     _check_suffix(path)
-    if not path.is_file():
-        raise UserError(f"expected a file at {path}, found none: check the path")
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        return read_safetensors(path)[0]
+    _check_there(path)
     return _read_torch(path)
 
 
@@ -102,17 +101,28 @@ def _torch(path: Path) -> Any:
     return torch
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    import safetensors
-    import safetensors.numpy
+def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Arrays and metadata of a safetensors file.
 
+    Raises:
+      UserError: where it is missing or damaged.
+    """
+    import safetensors
+
+    _check_there(path)
     try:
-        return safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, OSError, KeyError) as error:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
         raise UserError(
             f"cannot read {path}: it is damaged or no safetensors file ({error}); "
             "fetch or make it again"
         ) from error
+
+
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"expected a file at {path}, found none: check the path")
 
 
 def _read_torch(path: Path) -> dict[str, Any]:

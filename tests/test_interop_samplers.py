@@ -1,0 +1,161 @@
+"""Saved samplers: the same pictures from a file, and from JAX alone; the command line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1]))
+from benchmarks import pairs
+from jaxgen import interop, systems
+from jaxgen.errors import UserError
+from jaxgen.interop import __main__ as command
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+CVAE = {"hidden_sizes": (8,), "latent_size": 3, "image_shape": (4, 4, 1)}
+
+
+def sizes_of(name):
+    return CVAE if name == "cvae_mnist" else pairs.SMALL[name].jaxgen
+
+
+def made(name):
+    learner = getattr(systems, name)(**sizes_of(name))
+    return learner, learner.init(jax.random.key(5))
+
+
+@pytest.mark.parametrize("name", ["vae_batchnorm_mnist", "wgan_mnist", "cvae_mnist"])
+def test_saved_and_loaded(name, tmp_path):
+    learner, state = made(name)
+    path = tmp_path / "sampler.safetensors"
+    interop.save(path, name, state, **sizes_of(name))
+    loaded_learner, loaded = interop.load(path)
+    key = jax.random.key(1)
+    np.testing.assert_array_equal(
+        loaded_learner.sample(loaded, 4, key), learner.sample(state, 4, key)
+    )
+    assert jax.tree.structure(loaded) == jax.tree.structure(state)
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    _, state = made("vae_mnist")
+    path, sizes = tmp_path / "sampler.safetensors", sizes_of("vae_mnist")
+    cases = [
+        (path, "vae_mnist", {}, "with these hyperparameters"),
+        (path, "vae_mnist", sizes | {"depth": 3}, "keyword arguments of vae_mnist, got depth"),
+        (path, "vae", sizes, "got 'vae'"),
+        (path, "vae_mnist", sizes | {"kl_schedule": lambda step: 1.0}, "JSON can hold"),
+        (tmp_path / "sampler.bin", "vae_mnist", sizes, "ends in .safetensors"),
+    ]
+    for target, name, options, words in cases:
+        with pytest.raises(UserError) as error:
+            interop.save(target, name, state, **options)
+        assert words in str(error.value)
+        assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"ends in \.zip"):
+        interop.export(tmp_path / "sampler.bin", "vae_mnist", state, **sizes)
+    assert list(tmp_path.iterdir()) == []
+    interop.write(path, interop.to_torch("vae_mnist", state))
+    with pytest.raises(UserError, match="PyTorch's keys"):
+        interop.load(path)
+
+
+# Whoever runs an exported sampler has JAX and NumPy; this process refuses to import more.
+ALONE = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("jaxgen", "flax", "optax", "orbax", "tyro"):
+            raise ImportError(f"{name} is not here")
+
+sys.meta_path.insert(0, Refuse())
+import json, zipfile
+import jax, numpy as np
+
+archive = zipfile.ZipFile(sys.argv[1])
+about = json.loads(archive.read("about.json"))
+programs = [jax.export.deserialize(bytearray(archive.read(n))) for n in ("sample", "decode")]
+inputs = np.load(sys.argv[2])
+labels = [inputs["labels"]] if about["labelled"] else []
+images = programs[0].call(jax.random.key(1), *(labels or [np.zeros(6, np.float32)]))
+decoded = programs[1].call(inputs["latents"], *labels)
+few = programs[1].call(inputs["latents"][:2], *(each[:2] for each in labels))
+np.savez(sys.argv[3], sampled=images, decoded=decoded, few=few)
+assert not {"jaxgen", "flax"} & set(sys.modules)
+"""
+
+
+@pytest.mark.parametrize("name", ["vae_flowers", "dcgan_mnist", "cvae_mnist"])
+def test_exported_samplers_run_with_jax_alone(name, tmp_path):
+    learner, state = made(name)
+    interop.export(tmp_path / "sampler.zip", name, state, **sizes_of(name))
+    latents = np.random.default_rng(0).standard_normal((6, sizes_of(name)["latent_size"]))
+    labels = np.arange(6, dtype=np.int32)
+    given = {"labels": labels} if name == "cvae_mnist" else {}
+    np.savez(tmp_path / "inputs.npz", latents=np.float32(latents), labels=labels)
+    files = [str(tmp_path / file) for file in ("sampler.zip", "inputs.npz", "images.npz")]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ALONE, *files], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    images = np.load(tmp_path / "images.npz")
+    decoded = learner.decode(state, np.float32(latents), **given)
+    sampled = learner.sample(state, 6, jax.random.key(1), **given)
+    np.testing.assert_allclose(images["decoded"], decoded, atol=1e-6)
+    np.testing.assert_allclose(images["few"], decoded[:2], atol=1e-6)
+    np.testing.assert_allclose(images["sampled"], sampled, atol=1e-6)
+
+
+def test_command_line_there_and_back(tmp_path):
+    _, state = made("wgan_mnist")
+    dicts = interop.to_torch("wgan_mnist", state)
+    sources = []
+    for part, arrays in dicts.items():
+        interop.write(tmp_path / f"{part}.safetensors", arrays)
+        sources.append(f"{part}={tmp_path / part}.safetensors")
+    sampler, back = str(tmp_path / "sampler.safetensors"), str(tmp_path / "back.safetensors")
+    options = ["--hyperparameters", json.dumps(sizes_of("wgan_mnist"))]
+    command.main(["from-torch", "wgan_mnist", ",".join(sources), sampler, *options])
+    command.main(["to-torch", sampler, back])
+    command.main(["export", sampler, str(tmp_path / "sampler.zip")])
+    assert (tmp_path / "sampler.zip").is_file()
+    found = interop.read(back)
+    for part, arrays in dicts.items():
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(found[f"{part}.{key}"], array)
+
+
+def test_command_line_takes_a_run(tmp_path):
+    from jaxgen.checkpoints import Checkpoints
+
+    learner, state = made("vae_mnist")
+    config = {"system": "vae_mnist", "seed": 0} | sizes_of("vae_mnist")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="train it first"):
+        command.main(["to-torch", str(tmp_path), str(tmp_path / "weights.safetensors")])
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(1, state)
+    command.main(["to-torch", str(tmp_path), str(tmp_path / "weights.safetensors")])
+    dicts = interop.read(tmp_path / "weights.safetensors")
+    loaded = interop.load_torch("vae_mnist", learner.init(jax.random.key(0)), dicts)
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, state.params)
+
+
+def test_command_line_mistakes_are_one_line():
+    run = [sys.executable, "-m", "jaxgen.interop"]
+    root = Path(__file__).parents[1]
+    done = subprocess.run([*run, "--help"], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0
+    assert all(word in done.stdout for word in ("from-torch", "to-torch", "export"))
+    done = subprocess.run(
+        [*run, "to-torch", "absent.safetensors", "x.pt"], capture_output=True, text=True, cwd=root
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        done.stderr == "error: expected a file at absent.safetensors, found none: check the path\n"
+    )
