@@ -72,6 +72,18 @@ SMALL = {
     ),
 }
 
+PUBLISHED = {
+    "vae_mnist": Sizes({}, {}, latent_size=20),
+    "vae_binarized_mnist": Sizes({}, {}, latent_size=20),
+    "vae_batchnorm_mnist": Sizes({}, {}, latent_size=32),
+    "dcgan_mnist": Sizes({}, {}, latent_size=100),
+    "wgan_mnist": Sizes({}, {}, latent_size=100),
+    "vae_flowers": Sizes({}, {}, (32, 32, 3), latent_size=10),
+    "vae_animals": Sizes({}, {}, (128, 128, 3), latent_size=128),
+}
+# Systems that count PyTorch's unbiased variances when they are asked to.
+BATCH_NORM = ("vae_batchnorm_mnist", "dcgan_mnist", "wgan_mnist")
+
 
 def learner(name: str, **options: Any) -> Learner:
     """jaxgen's side of a small pair; `options` are keyword arguments of the system."""
