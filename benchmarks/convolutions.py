@@ -10,11 +10,8 @@ printed as markdown and written to benchmarks/results/, one file a machine.
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -23,11 +20,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from benchmarks import measuring  # noqa: E402
+from benchmarks.measuring import ask, markdown, ratios, spread  # noqa: E402
+
 BATCH = 64
 LOOP = 4  # steps of the jitted loop, whose time is divided by it
 MINIMUM = 0.03  # seconds: shorter calls are repeated, and the mean is taken
-PAUSE = 0.25  # seconds between turns: PyTorch's threads spin for up to 0.2 s after their work
 
 
 class Row(NamedTuple):
@@ -219,36 +219,20 @@ def worker(side: str, threads: int) -> None:
     """Serve measurements: {"row": i} prepares a row, {"measure": name} answers in milliseconds."""
     prepare = {"torch": torch_measures, "jax": jax_measures}[side]
     measures: Measures = {}
-    for line in sys.stdin:
-        order = json.loads(line)
+
+    def answer(order: dict) -> Any:
+        nonlocal measures
         if "row" in order:
             measures = prepare(ROWS[order["row"]], threads)
-            print(json.dumps(sorted(measures)), flush=True)
-        else:
-            print(json.dumps(measures[order["measure"]]()), flush=True)
+            return sorted(measures)
+        return measures[order["measure"]]()
+
+    measuring.serve(answer)
 
 
 def start(*arguments: str) -> subprocess.Popen:
     """This script again, as a worker."""
-    return subprocess.Popen(
-        [sys.executable, __file__, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-    )
-
-
-def ask(process: subprocess.Popen, order: dict) -> Any:
-    """One order, one answer."""
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(json.dumps(order) + "\n")
-    process.stdin.flush()
-    answer = process.stdout.readline()
-    if not answer:
-        raise SystemExit("a worker stopped: see its message above")
-    return json.loads(answer)
+    return measuring.start(__file__, *arguments, environment={"JAX_PLATFORMS": "cpu"})
 
 
 def race(threads: int, repeats: int) -> dict[str, dict[str, list[float]]]:
@@ -260,7 +244,7 @@ def race(threads: int, repeats: int) -> dict[str, dict[str, list[float]]]:
         times = {f"{side}_{name}": [] for side in sides for name in names[side]}
         for _ in range(repeats):
             for side, process in sides.items():
-                time.sleep(PAUSE)
+                time.sleep(measuring.PAUSE)
                 for name in names[side]:
                     times[f"{side}_{name}"].append(ask(process, {"measure": name}))
         rows[row.name] = times
@@ -285,15 +269,15 @@ def plain(index: int, threads: int, cap: float) -> float | str:
 
 # ---- results
 
-
-def ratios(times: dict[str, list[float]], ours: str, theirs: str = "torch_all") -> list[float]:
-    """PyTorch's time over ours, turn by turn: above 1, ours is faster."""
-    return [t / o for t, o in zip(times[theirs], times[ours], strict=True)]
-
-
-def spread(values: list[float]) -> str:
-    """Median and range."""
-    return f"**{statistics.median(values):.2f}** ({min(values):.2f} to {max(values):.2f})"
+HEADER = (
+    "layer, batch 64",
+    "PyTorch fwd / all, ms",
+    "jaxgen fwd / all / all in a loop, ms",
+    "PyTorch / jaxgen, fwd",
+    "all, one call",
+    "all, in a loop",
+    "plain lax, all, ms",
+)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -305,11 +289,7 @@ def table(result: dict[str, Any]) -> str:
         for k in layers[0]
         if k != "plain_all"
     }
-    lines = [
-        "| layer, batch 64 | PyTorch fwd / all, ms | jaxgen fwd / all / all in a loop, ms"
-        " | PyTorch / jaxgen, fwd | all, one call | all, in a loop | plain lax, all, ms |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = []
     for name, times in rows.items():
         median = {k: statistics.median(v) for k, v in times.items() if k != "plain_all"}
         slow = times.get("plain_all", "")
@@ -317,31 +297,13 @@ def table(result: dict[str, Any]) -> str:
             name,
             f"{median['torch_forward']:.1f} / {median['torch_all']:.1f}",
             " / ".join(f"{median[k]:.1f}" for k in ("jax_forward", "jax_all", "jax_loop")),
-            spread(ratios(times, "jax_forward", "torch_forward")),
-            spread(ratios(times, "jax_all")),
-            spread(ratios(times, "jax_loop")),
+            spread(ratios(times["torch_forward"], times["jax_forward"])),
+            spread(ratios(times["torch_all"], times["jax_all"])),
+            spread(ratios(times["torch_all"], times["jax_loop"])),
             slow if isinstance(slow, str) else f"{slow:.0f}",
         )
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def processor() -> str:
-    """The processor's model, as the system names it."""
-    try:
-        names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        names = []
-    return names[0].strip() if names else platform.processor() or platform.machine()
-
-
-def vectors() -> str:
-    """The widest vector instructions of an x86 processor."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return "unknown"
-    return next((name for name in ("avx512f", "avx2", "avx") if name in flags), "unknown")
+        lines.append(cells)
+    return markdown(HEADER, lines)
 
 
 def main() -> None:
@@ -354,8 +316,7 @@ def main() -> None:
     parser.add_argument("--cap", type=float, default=10, help="seconds for a call of plain lax")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+    measuring.pin(options.threads)
     if options.worker:
         if options.worker.startswith("plain"):
             print(json.dumps(plain_milliseconds(ROWS[int(options.worker[5:])])), flush=True)
@@ -363,23 +324,15 @@ def main() -> None:
             worker(options.worker, options.threads)
         return
 
-    slug = re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-")
-    path = RESULTS / f"convolutions_{slug}_{options.threads}-threads.json"
+    path = measuring.results_path("convolutions", measuring.processor(), options.threads)
     if options.plain:
         result = json.loads(path.read_text())
         for index, row in enumerate(ROWS):
             result["rows"][row.name]["plain_all"] = plain(index, options.threads, options.cap)
     else:
         result = {
-            "machine": {
-                "processor": processor(),
-                "vectors": vectors(),
-                "threads": options.threads,
-                "system": platform.system(),
-            },
-            "versions": {
-                name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "torch")
-            },
+            "machine": measuring.machine(options.threads),
+            "versions": measuring.versions(),
             "batch": BATCH,
             "unit": "milliseconds",
             "rows": race(options.threads, 3 if options.quick else options.repeats),
@@ -389,11 +342,8 @@ def main() -> None:
             if "plain_all" in known.get(name, {}):
                 times["plain_all"] = known[name]["plain_all"]
     print(table(result))
-    RESULTS.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(temporary, path)
-    print(f"\nwritten to {path.relative_to(Path(__file__).parents[1])}")
+    measuring.write(path, result)
+    print(f"\nwritten to {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

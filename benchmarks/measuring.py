@@ -1,0 +1,129 @@
+"""What the benchmarks share: worker processes that take turns, the machine, results on disk.
+
+A side (PyTorch, jaxgen) lives in a process of its own: in one process their thread pools would
+spin beside one another. A worker reads one JSON order a line and answers with one JSON line.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PAUSE = 0.25  # seconds between turns: PyTorch's threads spin for up to 0.2 s after their work
+
+
+# ---- workers
+
+
+def start(
+    script: str, *arguments: str, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen:
+    """A script in a process of its own, to be told over its standard input what to measure."""
+    return subprocess.Popen(
+        [sys.executable, script, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def ask(process: subprocess.Popen, order: dict) -> Any:
+    """One order, one answer."""
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(json.dumps(order) + "\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    if not answer:
+        raise SystemExit("a worker stopped: see its message above")
+    return json.loads(answer)
+
+
+def serve(answer: Callable[[dict], Any]) -> None:
+    """The worker's end of `ask`: answers orders until there are no more."""
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), flush=True)
+
+
+# ---- the machine
+
+
+def pin(threads: int) -> None:
+    """Keeps this process, and those it starts, on the first processors it may run on."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+def processor() -> str:
+    """The processor's model, as the system names it."""
+    try:
+        names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        names = []
+    return names[0].strip() if names else platform.processor() or platform.machine()
+
+
+def vectors() -> str:
+    """The widest vector instructions of an x86 processor."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "unknown"
+    return next((name for name in ("avx512f", "avx2", "avx") if name in flags), "unknown")
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What a result says of the machine it was measured on."""
+    return {
+        "processor": processor(),
+        "vectors": vectors(),
+        "threads": threads,
+        "system": platform.system(),
+    }
+
+
+def versions(packages: Iterable[str] = ("jax", "jaxlib", "torch")) -> dict[str, str]:
+    """Versions of the packages that were measured."""
+    return {name: importlib.metadata.version(name) for name in packages}
+
+
+# ---- results
+
+
+def results_path(benchmark: str, device: str, threads: int) -> Path:
+    """The one file that a benchmark keeps for a machine."""
+    slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+    return RESULTS / f"{benchmark}_{slug}_{threads}-threads.json"
+
+
+def write(path: Path, result: Any) -> None:
+    """Writes a result whole, or leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(result, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+def ratios(theirs: Sequence[float], ours: Sequence[float]) -> list[float]:
+    """Their time over ours, turn by turn: above 1, ours is faster."""
+    return [t / o for t, o in zip(theirs, ours, strict=True)]
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median and range."""
+    return f"**{statistics.median(values):.2f}** ({min(values):.2f} to {max(values):.2f})"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
