@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -79,6 +80,15 @@ def vectors() -> str:
     except OSError:
         return "unknown"
     return next((name for name in ("avx512f", "avx2", "avx") if name in flags), "unknown")
+
+
+def accelerator() -> str | None:
+    """The name of the GPU, as its driver tells it; None where there is none."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout else None
 
 
 def machine(threads: int) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The parts of the race between jaxgen and PyTorch that `benchmarks/race.py` starts."""

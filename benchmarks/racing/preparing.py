@@ -1,0 +1,37 @@
+"""Before the clock starts: one set of images, one set of weights, what is to be agreed on."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.racing import jaxgen_sides
+from benchmarks.racing.agreement import CHECK_STEPS
+from benchmarks.racing.course import Course, load, save_images
+from jaxgen import interop
+
+
+def prepare(
+    course: Course, folder: Path, data_dir: str | None, animals: str | None
+) -> dict[str, Any]:
+    """Leaves images and initial weights in the folder; says what PyTorch has to agree with."""
+    name, dataset = load(course, data_dir, animals)
+    save_images(folder, dataset.train.images, dataset.test.images)
+    learner = jaxgen_sides.learner_of(course)
+    state = learner.init(jax.random.key(0))
+    channels = dataset.train.images.shape[-1]
+    dicts = interop.to_torch(course.name, state, image_channels=channels)
+    arrays = {}
+    for key, value in dicts.items():
+        inner = value.items() if isinstance(value, dict) else [(None, value)]
+        arrays |= {key if name is None else f"{key}/{name}": array for name, array in inner}
+    np.savez(folder / "weights.npz", **arrays)
+    images = dataset.test.images[: course.images_per_step]
+    return {
+        "dataset": name,
+        "fingerprint": dataset.fingerprint,
+        "num_images": len(dataset.train.images),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "losses": jaxgen_sides.losses(course, images, CHECK_STEPS),
+    }
