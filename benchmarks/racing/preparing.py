@@ -20,13 +20,7 @@ def prepare(
     save_images(folder, dataset.train.images, dataset.test.images)
     learner = jaxgen_sides.learner_of(course)
     state = learner.init(jax.random.key(0))
-    channels = dataset.train.images.shape[-1]
-    dicts = interop.to_torch(course.name, state, image_channels=channels)
-    arrays = {}
-    for key, value in dicts.items():
-        inner = value.items() if isinstance(value, dict) else [(None, value)]
-        arrays |= {key if name is None else f"{key}/{name}": array for name, array in inner}
-    np.savez(folder / "weights.npz", **arrays)
+    save_weights(course, state, dataset.train.images.shape[-1], folder)
     images = dataset.test.images[: course.images_per_step]
     return {
         "dataset": name,
@@ -35,3 +29,15 @@ def prepare(
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "losses": jaxgen_sides.losses(course, images, CHECK_STEPS),
     }
+
+
+def save_weights(course: Course, state: Any, image_channels: int, folder: Path) -> None:
+    """Leaves a state's weights under PyTorch's keys: PART/KEY, or KEY alone."""
+    dicts = interop.to_torch(course.name, state, image_channels=image_channels)
+    arrays = {}
+    for name, value in dicts.items():
+        if isinstance(value, dict):
+            arrays |= {f"{name}/{key}": array for key, array in value.items()}
+        else:
+            arrays[name] = value
+    np.savez(folder / "weights.npz", **arrays)

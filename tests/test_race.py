@@ -1,0 +1,229 @@
+"""The race's choices, agreement and tables, without a GPU and without a clock."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT))
+from benchmarks import measuring  # noqa: E402
+from benchmarks.racing import devices, report  # noqa: E402
+from benchmarks.racing.agreement import disagreement  # noqa: E402
+from benchmarks.racing.course import COURSES, Course  # noqa: E402
+from jaxgen import systems  # noqa: E402
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
+
+
+def test_gpu_gets_cuda_graphs():
+    choice = devices.choose(cuda=True)
+    assert (choice.device, choice.compile_mode) == ("cuda", "reduce-overhead")
+    assert choice.optimizer_options == {"fused": True}
+    assert devices.choose(cuda=True, adam=False).optimizer_options == {"capturable": True}
+    assert devices.environment(choice)["JAX_PLATFORMS"] == "cuda"
+
+
+def test_cpu_gets_the_default_mode():
+    choice = devices.choose(cuda=False)
+    assert (choice.device, choice.compile_mode) == ("cpu", None)
+    assert devices.choose(cuda=False, adam=False).optimizer_options == {}
+    assert devices.environment(choice)["JAX_PLATFORMS"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("precision", "torch_setting", "jax_setting"),
+    [
+        ("float32", "highest", "highest"),
+        ("tf32", "high", "tensorfloat32"),
+        ("bf16", "highest", "bfloat16"),
+    ],
+)
+def test_both_sides_get_one_precision(precision, torch_setting, jax_setting):
+    assert devices.choose(cuda=True, precision=precision).precision == precision
+    assert devices.torch_matmul_precision(precision) == torch_setting
+    assert devices.jax_matmul_precision(precision) == jax_setting
+
+
+def test_a_cpu_races_in_float32_alone():
+    for precision in ("tf32", "bf16"):
+        with pytest.raises(SystemExit, match="float32 on a CPU"):
+            devices.choose(cuda=False, precision=precision)
+    with pytest.raises(SystemExit, match="got 'half'"):
+        devices.choose(cuda=True, precision="half")
+
+
+@needs_torch
+def test_every_choice_is_one_that_pytorch_takes():
+    import torch
+
+    modes = {None, *torch._inductor.list_mode_options()}
+    weight = torch.nn.Parameter(torch.ones(3))
+    for cuda in (False, True):
+        assert devices.choose(cuda).compile_mode in modes
+        torch.optim.Adam([weight], **devices.choose(cuda).optimizer_options)
+        torch.optim.RMSprop([weight], **devices.choose(cuda, adam=False).optimizer_options)
+
+
+def test_courses_have_the_published_batches():
+    import inspect
+
+    for course in COURSES.values():
+        arguments = inspect.signature(getattr(systems, course.name)).parameters
+        assert arguments["batch_size"].default == course.batch_size
+        if course.name.startswith("wgan"):
+            assert arguments["num_critic_steps"].default == course.num_critic_steps
+    assert COURSES["vae_mnist"].epoch_steps(60_000) == 468
+    assert COURSES["wgan_mnist"].epoch_steps(60_000) == 187
+
+
+def test_disagreement():
+    ours = [{"loss": 100.0, "kl": 5.0}, {"loss": 99.0, "kl": 4.0}]
+    assert disagreement(ours, [dict(terms) for terms in ours]) == []
+    assert disagreement(ours, [{"loss": 100.001, "kl": 5.0}, {"loss": 99.1, "kl": 4.1}]) == []
+    for wrong in ({"loss": 100.003, "kl": 5.0}, {"loss": 100.0, "kl": float("nan")}):
+        assert len(disagreement(ours, [wrong, ours[1]])) == 1
+    assert len(disagreement(ours, [ours[0], {"loss": 99.3, "kl": 4.0}])) == 1
+
+
+def entry(steps=468):
+    """An invented result: jaxgen twice as fast as the best of PyTorch."""
+    seconds = {
+        "torch_loader": [9.0, 8.0, 10.0],
+        "torch_eager": [4.0, 3.0, 5.0],
+        "torch_compile": [2.0, 3.0, 2.5],
+        "jaxgen_step": [1.5, 1.5, 1.5],
+        "jaxgen_epoch": [1.0, 1.5, 1.25],
+    }
+    sides = {
+        side: {"seconds": times, "compile_seconds": 1.0, "peak_mib": 500.0, "last": {}}
+        for side, times in seconds.items()
+    }
+    sides["jaxgen_epoch"]["to_held_out"] = {"seconds": 4.5, "epochs": 4, "loss": 109.0}
+    sides["torch_eager"]["to_held_out"] = {"seconds": None, "epochs": 60, "loss": 111.0}
+    return {
+        "steps": steps,
+        "epoch_steps": 468,
+        "images_per_step": 128,
+        "held_out": 110.0,
+        "flops_per_step": 10**9,
+        "peak_flops": {"torch_eager": 4e11, "jaxgen_epoch": 5e11},
+        "sides": sides,
+    }
+
+
+def test_report():
+    text = report.everything({"float32": {"systems": {"vae_mnist": entry()}}})
+    assert "| vae_mnist | **9.00** (8.00 to 10.00) | **4.00**" in text
+    assert "**2.00** (2.00 to 2.00) | **8.00** (5.33 to 9.00) |" in text
+    # 468 steps of 128 images in 1.25 s; 468 Gflop in 1.25 s of 500 Gflop/s.
+    assert "47,923 | 2.67 | 1.0 | 500 | 75% | 4.5 (110 nats, 4 epochs) |" in text
+    assert "not in 60 epochs" in text
+    assert "extrapolated" not in text
+
+
+def test_report_says_what_is_extrapolated():
+    text = report.everything({"float32": {"systems": {"vae_mnist": entry(steps=117)}}})
+    assert "| vae_mnist † | **36.00** (32.00 to 40.00)" in text
+    assert "† extrapolated: vae_mnist from 117 of 468 steps" in text
+
+
+def test_precisions_are_never_mixed():
+    text = report.everything(
+        {"tf32": {"systems": {"b": entry()}}, "float32": {"systems": {"a": entry()}}}
+    )
+    first, second = text.index("float32, seconds an epoch"), text.index("tf32, seconds an epoch")
+    assert "| b |" not in text[first:second]
+    assert "| a |" not in text[second:]
+
+
+def test_the_chart(tmp_path):
+    result = {
+        "float32": {"systems": {"vae_mnist": entry()}},
+        "machine": {"accelerator": None, "processor": "a processor", "threads": 2},
+    }
+    report.draw(result, tmp_path / "race.png")
+    assert (tmp_path / "race.png").stat().st_size > 1000
+
+
+def test_a_result_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "results" / "race.json"
+    measuring.write(path, {"a": 1})
+    with pytest.raises(TypeError):
+        measuring.write(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+@needs_torch
+def test_pictures_are_what_the_images_are():
+    from benchmarks.racing.torch_sides import Pictures
+
+    rng = np.random.default_rng(0)
+    for channels in (1, 3):
+        images = rng.integers(0, 256, (2, 6, 5, channels)).astype(np.uint8)
+        wanted = images[1].transpose(2, 0, 1).astype(np.float32) / 255
+        np.testing.assert_array_equal(Pictures(images)[1].numpy(), wanted)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", ["vae_mnist", "wgan_mnist"])
+def test_the_sides_agree_and_run(name, tmp_path):
+    """One step on each uncompiled side, on tiny batches of noise, through jaxgen's weights."""
+    import jax
+
+    from benchmarks.racing import jaxgen_sides, torch_sides
+    from benchmarks.racing.preparing import save_weights
+
+    course = COURSES[name]._replace(batch_size=8)
+    images = np.random.default_rng(0).integers(0, 256, (80, 28, 28, 1)).astype(np.uint8)
+    np.save(tmp_path / "train.npy", images)
+    np.save(tmp_path / "test.npy", images[:50])
+    state = jaxgen_sides.learner_of(course).init(jax.random.key(0))
+    save_weights(course, state, 1, tmp_path)
+    choice = devices.choose(cuda=False, adam=name != "wgan_mnist")
+    side = torch_sides.Torch("torch_eager", course, choice, tmp_path, steps=2)
+    leaves = jax.tree.leaves(state.params)
+    assert side.facts() == {"parameters": sum(leaf.size for leaf in leaves)}
+    ours = jaxgen_sides.losses(course, images[: course.images_per_step], 2)
+    assert disagreement(ours, side.losses(2)) == []
+    assert disagreement(ours, side.losses(2)) == []  # it has started anew
+    assert side.measure() > 0
+    assert all(np.isfinite(value) for value in side.last().values())
+
+
+@needs_torch
+def test_flops_of_a_step(tmp_path):
+    """Three products a dense layer, two of the first: images have no gradient."""
+    import jax
+
+    from benchmarks.racing import jaxgen_sides, torch_sides
+    from benchmarks.racing.preparing import save_weights
+
+    course = Course("vae_mnist", "mnist", batch_size=8)
+    np.save(tmp_path / "train.npy", np.zeros((8, 28, 28, 1), np.uint8))
+    np.save(tmp_path / "test.npy", np.zeros((8, 28, 28, 1), np.uint8))
+    save_weights(course, jaxgen_sides.learner_of(course).init(jax.random.key(0)), 1, tmp_path)
+    side = torch_sides.Torch("torch_eager", course, devices.choose(cuda=False), tmp_path, 1)
+    products = 2 * 784 * 400 + 3 * (2 * 400 * 20 + 20 * 400 + 400 * 784)
+    assert side.flops() == 2 * 8 * products
+
+
+@needs_torch
+@pytest.mark.slow
+def test_the_whole_race_on_few_images(idx_folder, tmp_path):
+    """Every process and every table, on generated digits; nothing is kept."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "race.py"), "--quick", "--repeats", "1"]
+    done = subprocess.run(
+        [*command, "--systems", "vae_mnist", "--data-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the losses agree" in done.stdout
+    assert "† extrapolated: vae_mnist from 100 of 468 steps" in done.stdout
