@@ -61,7 +61,7 @@ def main() -> None:
                 device is not None,
                 options.precision,
                 adam=name != "wgan_mnist",
-                convolutions=name in ("vae_animals",),
+                channels_last=course.channels_last,
             )
             the = Race(options, choice, folder)
             if options.first_epoch:

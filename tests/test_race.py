@@ -25,14 +25,17 @@ def test_gpu_gets_cuda_graphs():
     choice = devices.choose(cuda=True)
     assert (choice.device, choice.compile_mode) == ("cuda", "reduce-overhead")
     assert choice.optimizer_options == {"fused": True}
-    assert devices.choose(cuda=True, adam=False).optimizer_options == {"capturable": True}
+    assert devices.choose(cuda=True, adam=False).optimizer_options == {
+        "foreach": True,
+        "capturable": True,
+    }
     assert devices.environment(choice)["JAX_PLATFORMS"] == "cuda"
 
 
 def test_cpu_gets_the_default_mode():
     choice = devices.choose(cuda=False)
     assert (choice.device, choice.compile_mode) == ("cpu", None)
-    assert devices.choose(cuda=False, adam=False).optimizer_options == {}
+    assert devices.choose(cuda=False, adam=False).optimizer_options == {"foreach": True}
     assert devices.environment(choice)["JAX_PLATFORMS"] == "cpu"
 
 

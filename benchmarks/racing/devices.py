@@ -26,18 +26,18 @@ class Choice(NamedTuple):
 
 
 def choose(
-    cuda: bool, precision: str = "float32", *, adam: bool = True, convolutions: bool = False
+    cuda: bool, precision: str = "float32", *, adam: bool = True, channels_last: bool = False
 ) -> Choice:
     """The best that PyTorch has for a device and a system.
 
     On a GPU "reduce-overhead" replays whole steps as CUDA graphs; on a CPU it does nothing. Adam
-    is fused on both. RMSprop is not: PyTorch groups it by itself on a GPU.
+    is fused on both; RMSprop, which is not, takes its parameters as a group.
 
     Args:
       cuda: whether there is a GPU.
       precision: one of PRECISIONS.
       adam: whether the system's optimizer is Adam.
-      convolutions: whether channels last is faster for the system's networks.
+      channels_last: whether that layout is faster for the system's networks.
 
     Raises:
       SystemExit: on a CPU, where only float32 is raced, or for a precision that is none.
@@ -49,7 +49,7 @@ def choose(
             f"expected float32 on a CPU, got {precision}: XLA's products in bf16 are no faster "
             "there, and there is no TF32"
         )
-    options: dict[str, Any] = {"fused": True} if adam else {}
+    options: dict[str, Any] = {"fused": True} if adam else {"foreach": True}
     if cuda and not adam:
         options |= {"capturable": True}
     return Choice(
@@ -57,7 +57,7 @@ def choose(
         precision,  # pyright: ignore[reportArgumentType]
         "reduce-overhead" if cuda else None,
         options,
-        convolutions,
+        channels_last,
     )
 
 

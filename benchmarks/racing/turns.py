@@ -18,6 +18,7 @@ from benchmarks.racing.course import Course
 SCRIPT = Path(__file__).parents[1] / "race.py"
 TORCH_SIDES = ("torch_loader", "torch_eager", "torch_compile")
 JAXGEN_SIDES = ("jaxgen_step", "jaxgen_epoch")
+CHECKED_SIDES = ("torch_loader", "torch_eager")  # the compiled one compiles the same function
 POPULATION_SIDES = ("torch_vmap", "torch_vmap_compile", "jaxgen_vmap")
 HELD_OUT_SIDES = ("torch_eager", "torch_compile", "jaxgen_epoch")
 MOST_EPOCHS = 60  # to the held-out loss
@@ -96,7 +97,7 @@ def check(course: Course, workers: Workers, facts: dict[str, Any]) -> None:
         found = ask(worker, {"call": "facts"})["parameters"]
         if found != facts["parameters"]:
             raise SystemExit(f"{course.name}: {found} parameters in {side}, {facts['parameters']}")
-        if side in TORCH_SIDES:
+        if side in CHECKED_SIDES:
             losses = ask(worker, {"call": "losses", "with": [CHECK_STEPS]})
             if problems := disagreement(facts["losses"], losses):
                 raise SystemExit(f"{course.name}, {side} starts otherwise: {'; '.join(problems)}")
@@ -164,8 +165,9 @@ def population(the: Race, course: Course) -> dict[str, Any]:
     """Many seeds of one system at once: throughput of all of them together."""
     facts = the.prepare(course)
     steps, number = the.options.population_steps, the.options.population
-    sides = ("torch_vmap", "torch_vmap_compile", "jaxgen_vmap")
-    workers = {side: the.start(side, course, steps=steps, population=number) for side in sides}
+    workers = {
+        side: the.start(side, course, steps=steps, population=number) for side in POPULATION_SIDES
+    }
     compiling = warm_up(workers)
     times = in_turns(workers, the.options.repeats)
     rows = {
