@@ -58,7 +58,7 @@ COURSES = {
             channels_last=True,
             held_out=150.0,
         ),
-        Course("dcgan_mnist", "mnist", batch_size=64, steps=6, quick_steps=2),
+        Course("dcgan_mnist", "mnist", batch_size=64, steps=6, quick_steps=2, channels_last=True),
         Course(
             "vae_animals",
             "animals",
