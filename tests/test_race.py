@@ -230,3 +230,13 @@ def test_the_whole_race_on_few_images(idx_folder, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "the losses agree" in done.stdout
     assert "† extrapolated: vae_mnist from 100 of 468 steps" in done.stdout
+
+
+def test_the_numbers_in_the_readme_come_from_results():
+    text = (ROOT / "README.md").read_text()
+    start = text.index("|  | PyTorch, DataLoader |")
+    rows = [line for line in text[start:].split("\n\n")[0].splitlines() if "**" in line]
+    assert rows
+    kept = [json.loads(path.read_text()) for path in measuring.RESULTS.glob("race_*.json")]
+    tables = [report.times_table(result["float32"]["systems"]) for result in kept]
+    assert any(all(row in table.splitlines() for row in rows) for table in tables)

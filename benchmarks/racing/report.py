@@ -183,7 +183,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axes.axhline(1, color="black", linewidth=0.5)
     axes.set_xticks(range(len(systems)), list(systems), rotation=15)
     axes.set_ylabel("speed, PyTorch eager = 1")
-    axes.legend(ncols=2, fontsize="small", frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(SIDES), fontsize="small", frameon=False)
     machine = result["machine"]
     name = machine["accelerator"] or f"{machine['processor']}, {machine['threads']} threads"
     axes.set_title(f"float32, {name}", fontsize="medium")
