@@ -75,7 +75,8 @@ def export(
     """Writes `sample` and `decode`, weights included, as one file that runs with JAX alone.
 
     The file is a ZIP archive of two serialised `jax.export` programs for CPU, CUDA and TPU, for
-    any number of images, and of `about.json`. To run one:
+    any number of images, and of `about.json`. JAX reads the programs with the package flatbuffers,
+    which it does not install by itself. To run one:
 
         archive = zipfile.ZipFile("digits.zip")
         sample = jax.export.deserialize(bytearray(archive.read("sample")))
