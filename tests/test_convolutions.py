@@ -183,6 +183,21 @@ def test_the_choice_is_the_cheapest_form(g, batch, cx, cy, form):
     assert choice.choose(g, batch, cx, cy) is form
 
 
+@pytest.mark.parametrize("precision", ["highest", "float32"])
+def test_at_the_highest_precision_zeros_stay_zeros(precision):
+    g, cx, cy, batch = square(9, 5, 1, 0), 64, 64, 16
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((batch, *g.image, cx)).astype(np.float32)
+    x[:, :, 4:] = 0  # and so is what a kernel sees that starts there
+    w = rng.standard_normal((*g.kernel, cx, cy)).astype(np.float32)
+    convolve = jax.jit(conv)
+    assert np.any(convolve(x, w)[:, :, 4:])
+    with jax.default_matmul_precision(precision):
+        assert not np.any(convolve(x, w)[:, :, 4:])
+        for fast in (g, square(32, 4, 2, 1)):
+            assert choice.choose(fast, 64, 256, 512) in (direct, pairs)
+
+
 @pytest.mark.parametrize("form", [karatsuba, fourier])
 def test_fewer_multiplications_keep_float32s_precision(form):
     g = square(14, 4, 2, 1) if form is karatsuba else square(14, 5, 1, 0)

@@ -5,15 +5,23 @@
 A processor does some tens of operations in the time that a number takes to be written to the
 cache and read back; 64 is a round figure for it, not a fit to one machine: at half and at twice
 that, every choice that changes is one between forms of nearly equal cost.
+
+Karatsuba's and Fourier's forms are as precise as the definition by the norm of what they give, but
+not number by number: they add and take away again, so that a small sum carries the rounding of
+large ones, and with Fourier's one whose terms are all 0 comes out as noise. Who minds asks for
+precision "highest", as of any product in JAX, and gets the definition.
 """
 
 import math
 from types import ModuleType
 
+import jax
+
 from jaxgen.convolutions import direct, fourier, karatsuba, pairs
 from jaxgen.convolutions.geometry import Geometry
 
 NUMBER = 64
+HIGHEST = ("highest", "float32")  # JAX's two names for it
 
 
 def _direct_cost(g: Geometry, cx: int, cy: int) -> float:
@@ -55,6 +63,11 @@ def costs(g: Geometry, batch: int, cx: int, cy: int) -> dict[ModuleType, float]:
 
 
 def choose(g: Geometry, batch: int, cx: int, cy: int) -> ModuleType:
-    """The form of least cost: a module with convolve, transpose and correlate."""
+    """The form of least cost: a module with convolve, transpose and correlate.
+
+    Under `jax.default_matmul_precision("highest")` it is one of those that add each term as it is.
+    """
     found = costs(g, batch, cx, cy)
+    if jax.config.jax_default_matmul_precision in HIGHEST:  # pyright: ignore[reportAttributeAccessIssue]
+        found = {form: cost for form, cost in found.items() if form in (direct, pairs)}
     return min(found, key=lambda form: found[form])
