@@ -165,7 +165,9 @@ def run(
     """
     learner = build(name, sizes, batch_size, epsilon)
     dtype = images.dtype
-    with jax.enable_x64(dtype == np.float64):
+    # PyTorch's convolutions keep the zeros of a gradient, which Adam makes steps of otherwise.
+    highest = jax.default_matmul_precision("highest")
+    with jax.enable_x64(dtype == np.float64), highest:
         state = jax.tree.map(
             lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x,
             learner.init(jax.random.key(0)),
