@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from marks import slow_but
 
 sys.path.append(str(Path(__file__).parents[1]))
 from benchmarks import pairs, trajectories
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 FOLDER = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("name", pairs.SMALL)
+@pytest.mark.parametrize("name", slow_but({"vae_mnist", "dcgan_mnist"}, pairs.SMALL))
 def test_five_steps_are_those_of_pytorch(name):
     with np.load(FOLDER / f"{name}.npz") as file:
         golden = dict(file)

@@ -47,6 +47,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     | {
         "hidden_sizes": (512, 256, 128),
         "latent_size": 32,
+        "running_variance": "biased",
         "binarization": "none",
         "batch_size": 64,
     },
@@ -56,6 +57,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     | {
         "generator_features": (512, 256, 128, 64),
         "critic_features": (64, 128, 256),
+        "running_variance": "biased",
         "loss": "non_saturating",
         "num_critic_steps": 1,
         "learning_rate": 2e-4,
@@ -71,7 +73,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "b1": 0.5,
         "ema_decay": 0.999,
     },
-    "wgan_mnist": WGAN | {"weight_bound": 0.01, "learning_rate": 5e-5},
+    "wgan_mnist": WGAN
+    | {"weight_bound": 0.01, "running_variance": "biased", "learning_rate": 5e-5},
     "wgan_gp_mnist": WGAN | {"penalty_weight": 10.0, "learning_rate": 1e-4, "b1": 0.5, "b2": 0.9},
     "cvae_mnist": VAE
     | {
