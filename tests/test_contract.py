@@ -198,7 +198,11 @@ def train(trained: Trained, seed: int, num_epochs: int = 3, compiled: list[str] 
     )
 
 
-@pytest.fixture(scope="module", params=list(SYSTEMS))
+# One of each kind; the others are checked with the slow tests.
+QUICK = {"vae_mnist", "vae_batchnorm_mnist", "vae_flowers", "cvae_mnist", "wgan_mnist"}
+
+
+@pytest.fixture(scope="module", params=slow_but(QUICK | {"dcgan_flowers"}, SYSTEMS))
 def trained(request, compiled) -> Trained:
     system = SYSTEMS[request.param]
     blank = Trained(system.build(), system, None, ({}, {}), np.zeros(0), [])

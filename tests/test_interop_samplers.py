@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from marks import slow_but
 
 sys.path.append(str(Path(__file__).parents[1]))
 from benchmarks import pairs
@@ -90,7 +91,9 @@ assert not {"jaxgen", "flax"} & set(sys.modules)
 """
 
 
-@pytest.mark.parametrize("name", ["vae_flowers", "dcgan_mnist", "cvae_mnist"])
+@pytest.mark.parametrize(
+    "name", slow_but({"cvae_mnist"}, ["vae_flowers", "dcgan_mnist", "cvae_mnist"])
+)
 def test_exported_samplers_run_with_jax_alone(name, tmp_path):
     learner, state = made(name)
     interop.export(tmp_path / "sampler.zip", name, state, **sizes_of(name))

@@ -258,6 +258,7 @@ def gan_start(idx_folder, workdir, num_epochs=2):
     return runs.start(systems.wgan_mnist, num_epochs=num_epochs, args=args)
 
 
+@pytest.mark.slow
 def test_looking_every_few_steps_changes_nothing(idx_folder, tmp_path):
     """40 images in steps of 8: five steps an epoch, looked at after steps 3, 6 and 9."""
     seen = []
@@ -290,6 +291,7 @@ def test_looking_every_few_steps_changes_nothing(idx_folder, tmp_path):
     assert seen[0][1]["generator_loss"] == pytest.approx(float(first), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_looked_at_at_the_same_steps(idx_folder, tmp_path):
     steps = []
     for num_epochs in (1, 2):
