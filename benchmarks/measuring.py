@@ -4,6 +4,7 @@ A side (PyTorch, jaxgen) lives in a process of its own: in one process their thr
 spin beside one another. A worker reads one JSON order a line and answers with one JSON line.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -52,7 +53,9 @@ def ask(process: subprocess.Popen, order: dict) -> Any:
 def serve(answer: Callable[[dict], Any]) -> None:
     """The worker's end of `ask`: answers orders until there are no more."""
     for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), flush=True)
+        with contextlib.redirect_stdout(sys.stderr):  # what a data set has to say is no answer
+            answered = answer(json.loads(line))
+        print(json.dumps(answered), flush=True)
 
 
 # ---- the machine
