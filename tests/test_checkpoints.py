@@ -231,10 +231,13 @@ def test_what_an_interrupted_save_left_is_ignored(tmp_path: Path):
 KILLED = """
 import sys, jax.numpy as jnp
 from jaxgen.checkpoints import Checkpoints
-with Checkpoints(sys.argv[1]) as checkpoints:
-    for epoch in range(1, 1000):
-        checkpoints.save(epoch, {"weights": jnp.full((1000, 1000), epoch)}, {"epoch": epoch})
-        print(epoch, flush=True)
+try:
+    with Checkpoints(sys.argv[1]) as checkpoints:
+        for epoch in range(1, 1000):
+            checkpoints.save(epoch, {"weights": jnp.full((1000, 1000), epoch)}, {"epoch": epoch})
+            print(epoch, flush=True)
+except KeyboardInterrupt:  # as a script does
+    pass
 """
 
 
@@ -258,7 +261,7 @@ def test_killed_run_loses_one_epoch_at_most(tmp_path: Path, sent: signal.Signals
     assert found.metadata == {"epoch": found.epoch}
     np.testing.assert_array_equal(found.state["weights"], found.epoch)
     assert warnings == []
-    assert errors.count("Traceback") == (sent == signal.SIGINT)  # Python's own, nothing of orbax
+    assert errors == ""
 
 
 OTHER_STRUCTURES = {

@@ -199,7 +199,7 @@ def train(trained: Trained, seed: int, num_epochs: int = 3, compiled: list[str] 
 
 
 # One of each kind; the others are checked with the slow tests.
-QUICK = {"vae_mnist", "vae_batchnorm_mnist", "vae_flowers", "cvae_mnist", "wgan_mnist"}
+QUICK = {"vae_mnist", "vae_batchnorm_mnist", "vae_flowers", "wgan_mnist"}
 
 
 @pytest.fixture(scope="module", params=slow_but(QUICK | {"dcgan_flowers"}, SYSTEMS))

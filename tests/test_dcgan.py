@@ -115,6 +115,7 @@ def test_features_double_towards_the_smallest_picture():
     assert critic["score"] == (4, 4, 512, 1)
 
 
+@pytest.mark.slow
 def test_weights_start_at_the_published_distribution():
     latents = jnp.zeros((1, 100))
     params: Any = DigitGenerator((28, 28, 1)).init(jax.random.key(0), latents, train=False)

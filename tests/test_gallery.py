@@ -43,6 +43,7 @@ def test_frames_are_the_same_latents_at_the_promised_steps(train, tmp_path):
     np.testing.assert_array_equal(frames[-1][-1], np.rint(np.asarray(last) * 255).astype(np.uint8))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_the_same_frames(train, tmp_path):
     train(tmp_path / "straight")
     train(tmp_path / "resumed", num_epochs=1)

@@ -201,6 +201,7 @@ class Identity(nn.Module):
         return latents[:, None, None, :]
 
 
+@pytest.mark.slow
 def test_wgan_gp_in_one_dimension_reaches_its_optimum():
     # The best critic has slope s = 1 + W/(2λ): it maximises W s − λ (s − 1)². Its estimate is
     # W s = W + W²/(2λ), 3.45 for W = 3 and λ = 10.

@@ -96,6 +96,7 @@ def images(count):
     return jnp.broadcast_to(jnp.asarray(X, jnp.float32), (count, 1, 1, PIXELS))
 
 
+@pytest.mark.slow
 @families
 def test_the_bound_rises_with_k_and_never_exceeds_the_log_likelihood(family):
     count, means, errors = 4000, [], []

@@ -160,6 +160,7 @@ def scalars(folder: Path) -> dict[str, dict[int, float]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_on_photographs_writes_every_step(photographs, tmp_path):
     for num_epochs in (1, 2):  # the second resumes the first
         with start(photographs, tmp_path / "run", "--num-epochs", str(num_epochs)) as run:
