@@ -1,8 +1,6 @@
 """State dicts in files: PyTorch's own, and safetensors."""
 
-import contextlib
 import io
-import os
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxgen.errors import UserError
+from jaxgen.files import replacing
 from jaxgen.interop.weights import as_array, flatten
 
 TORCH_SUFFIXES = (".pt", ".pth")
@@ -71,13 +70,12 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
       UserError: where it cannot be written.
     """
-    unfinished = path.with_name(f"{path.name}.unfinished")
+    if not path.parent.is_dir():  # a slip of the pen rather than a folder to be made
+        raise UserError(f"cannot write {path} (no folder {path.parent}): choose another place")
     try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
         raise UserError(
             f"cannot write {path} ({error.strerror or error}): choose another place"
         ) from error
