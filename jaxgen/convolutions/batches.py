@@ -10,9 +10,12 @@ from jax import Array, lax
 CHUNK_BYTES = 4 << 20
 
 
-def chunk_size(batch: int, bytes_per_image: int) -> int:
-    """How many images to work on at once: the largest power of two that stays in the cache."""
-    fitting = max(1, CHUNK_BYTES // max(1, bytes_per_image))
+def chunk_size(batch: int, bytes_per_image: int, kernel_bytes: int) -> int:
+    """How many images to work on at once: the largest power of two that stays in the cache.
+
+    A kernel larger than that is read again for every chunk, whose temporaries may then be as large.
+    """
+    fitting = max(1, max(CHUNK_BYTES, kernel_bytes) // max(1, bytes_per_image))
     return batch if batch <= fitting else 1 << (fitting.bit_length() - 1)
 
 

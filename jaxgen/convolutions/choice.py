@@ -1,10 +1,12 @@
 """Which form computes a convolution on CPU: the one that costs least, by counting.
 
-    cost = floating-point operations + 64 * temporary numbers written
+    cost = floating-point operations + 128 * numbers written on the way
 
-A processor does some tens of operations in the time that a number takes to be written to the
-cache and read back; 64 is a round figure for it, not a fit to one machine: at half and at twice
-that, every choice that changes is one between forms of nearly equal cost.
+A processor does some hundred operations in the time that a number takes to be written to the
+cache and read back; 128 is a round figure for it, not a fit to one machine: at half and at twice
+that, every choice that changes is one between forms of nearly equal cost. Each form is counted by
+what it writes for one image, roughly: how often a number passes through memory before it reaches
+the product.
 
 Karatsuba's and Fourier's forms are as precise as the definition by the norm of what they give, but
 not number by number: they add and take away again, so that a small sum carries the rounding of
@@ -13,48 +15,66 @@ precision "highest", as of any product in JAX, and gets the definition.
 """
 
 import math
-from types import ModuleType
+from typing import Any
 
 import jax
 
-from jaxgen.convolutions import direct, fourier, karatsuba, pairs
+from jaxgen.convolutions import direct, fourier, karatsuba, neighbours, unit_stride
 from jaxgen.convolutions.geometry import Geometry
+from jaxgen.convolutions.neighbours import FOURS, PAIRS
 
-NUMBER = 64
+Form = Any  # a module, or `Neighbours`, with convolve, transpose and, most of them, correlate
+
+NUMBER = 128
+AS_DEFINED = (direct, PAIRS, FOURS, unit_stride)
 HIGHEST = ("highest", "float32")  # JAX's two names for it
 
 
 def _direct_cost(g: Geometry, cx: int, cy: int) -> float:
-    copied = math.prod(g.grid) * math.prod(g.kernel) * cx
-    return copied * (2 * cy + NUMBER)
+    patch = math.prod(g.kernel) * cx
+    # a slice of the image, columns side by side, then rows
+    return math.prod(g.grid) * patch * (2 * cy + 3 * NUMBER)
 
 
-def _pairs_cost(g: Geometry, cx: int, cy: int) -> float:
-    return _direct_cost(pairs.paired(g), cx, 2 * cy)
+def _neighbours_cost(form: neighbours.Neighbours, g: Geometry, cx: int, cy: int) -> float:
+    return _direct_cost(form.grouped(g), cx, form.places * cy)
+
+
+def _unit_stride_cost(g: Geometry, cx: int, cy: int) -> float:
+    taps, cx = math.prod(g.phase_taps), cx * math.prod(g.strides)
+    (h, w), (qh, qw) = g.grid, g.phase_taps
+    # Each tap of each place starts a run of memory anew, which costs as much as two numbers. The
+    # phases are written and taken apart, the grid is written and cropped.
+    places = (h + qh - 1) * w * (taps * (2 * cx * cy + 2 * NUMBER) + 2 * cy * NUMBER)
+    return places + 2 * NUMBER * (h + qh - 1) * (w + qw - 1) * cx
 
 
 def _karatsuba_cost(g: Geometry, cx: int, cy: int) -> float:
     products, cx = 9 * math.prod(karatsuba.tiles(g)), cx * math.prod(g.strides)
-    return products * (2 * cx * cy + NUMBER * (cx + cy))
+    # padded, by phases, rows combined, then columns: two and a half times
+    return products * (2 * cx * cy + 2.5 * NUMBER * (cx + cy))
 
 
 def _fourier_cost(g: Geometry, batch: int, cx: int, cy: int) -> float:
     rows, cols = (fourier.num_products(size) for size in fourier.sizes(g))
 
-    def factor(size, channels):  # matrices applied along rows, then along columns
+    def factor(size, channels):  # space before images, the rows' matrix, row by row the columns'
         height, width = size
         flops = 2 * rows * width * (height + cols)
-        return channels * (flops + NUMBER * rows * cols)
+        return channels * (flops + NUMBER * (height * width + 2 * rows * width + rows * cols))
 
     kernel = factor(g.kernel, cx * cy) / batch
     return rows * cols * 2 * cx * cy + factor(g.image, cx) + factor(g.grid, cy) + kernel
 
 
-def costs(g: Geometry, batch: int, cx: int, cy: int) -> dict[ModuleType, float]:
+def costs(g: Geometry, batch: int, cx: int, cy: int) -> dict[Form, float]:
     """What each form that applies costs an image. x is [batch, H, W, cx], y [batch, h, w, cy]."""
-    found = {direct: _direct_cost(g, cx, cy)}
-    if pairs.applies(g):
-        found[pairs] = _pairs_cost(g, cx, cy)
+    found: dict[Form, float] = {direct: _direct_cost(g, cx, cy)}
+    for form in (PAIRS, FOURS):
+        if form.applies(g):
+            found[form] = _neighbours_cost(form, g, cx, cy)
+    if unit_stride.applies(g):
+        found[unit_stride] = _unit_stride_cost(g, cx, cy)
     if karatsuba.applies(g):
         found[karatsuba] = _karatsuba_cost(g, cx, cy)
     if fourier.applies(g):
@@ -62,12 +82,12 @@ def costs(g: Geometry, batch: int, cx: int, cy: int) -> dict[ModuleType, float]:
     return found
 
 
-def choose(g: Geometry, batch: int, cx: int, cy: int) -> ModuleType:
-    """The form of least cost: a module with convolve, transpose and correlate.
+def choose(name: str, g: Geometry, batch: int, cx: int, cy: int) -> Form:
+    """The form of least cost that has the computation "convolve", "transpose" or "correlate".
 
     Under `jax.default_matmul_precision("highest")` it is one of those that add each term as it is.
     """
-    found = costs(g, batch, cx, cy)
+    found = {form: cost for form, cost in costs(g, batch, cx, cy).items() if hasattr(form, name)}
     if jax.config.jax_default_matmul_precision in HIGHEST:  # pyright: ignore[reportAttributeAccessIssue]
-        found = {form: cost for form, cost in found.items() if form in (direct, pairs)}
+        found = {form: cost for form, cost in found.items() if form in AS_DEFINED}
     return min(found, key=lambda form: found[form])

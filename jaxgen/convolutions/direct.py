@@ -48,9 +48,9 @@ def _sizes(g: Geometry) -> tuple[Pair, Pair, Pair, Pair]:
     return g.grid, g.kernel, g.strides, g.phase_taps
 
 
-def _chunk(g: Geometry, a: Array, channels: int) -> int:
-    floats = math.prod(g.grid) * math.prod(g.kernel) * channels
-    return chunk_size(a.shape[0], floats * a.dtype.itemsize)
+def _chunk(g: Geometry, a: Array, cx: int, cy: int) -> int:
+    patch = math.prod(g.kernel) * cx * a.dtype.itemsize
+    return chunk_size(a.shape[0], math.prod(g.grid) * patch, patch * cy)
 
 
 def convolve(g: Geometry, x: Array, w: Array) -> Array:
@@ -58,7 +58,7 @@ def convolve(g: Geometry, x: Array, w: Array) -> Array:
     cx, cy = w.shape[2:]
     flat = w.reshape(-1, cy)
     return map_chunks(
-        lambda x: (patches(g, x) @ flat).reshape(-1, *g.grid, cy), _chunk(g, x, cx), x
+        lambda x: (patches(g, x) @ flat).reshape(-1, *g.grid, cy), _chunk(g, x, cx, cy), x
     )
 
 
@@ -66,7 +66,9 @@ def transpose(g: Geometry, y: Array, w: Array) -> Array:
     """x = patchesᵀ(y wᵀ)."""
     cx, cy = w.shape[2:]
     flat = w.reshape(-1, cy).T
-    return map_chunks(lambda y: add_patches(g, y.reshape(-1, cy) @ flat, cx), _chunk(g, y, cx), y)
+    return map_chunks(
+        lambda y: add_patches(g, y.reshape(-1, cy) @ flat, cx), _chunk(g, y, cx, cy), y
+    )
 
 
 def correlate(g: Geometry, x: Array, y: Array) -> Array:
@@ -76,4 +78,4 @@ def correlate(g: Geometry, x: Array, y: Array) -> Array:
     def product(x, y):
         return lax.dot_general(y.reshape(-1, cy), patches(g, x), (((0,), (0,)), ((), ())))
 
-    return sum_chunks(product, _chunk(g, x, cx), x, y).T.reshape(*g.kernel, cx, cy)
+    return sum_chunks(product, _chunk(g, x, cx, cy), x, y).T.reshape(*g.kernel, cx, cy)

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxgen.convolutions.batches import chunk_size, map_chunks, sum_chunks
-from jaxgen.convolutions.geometry import Geometry, Pair, fit, unfit
+from jaxgen.convolutions.geometry import Geometry, Pair, fit
+from jaxgen.convolutions.phases import join, join_kernel, split, split_kernel
 
 
 def applies(g: Geometry) -> bool:
@@ -78,19 +79,12 @@ def _apply_transposed(matrix, num_tiles: Pair, z: Array) -> Array:
 
 
 def _image_factor(g: Geometry, x: Array) -> Array:
-    (sh, sw), (h, w), (n, *_, c) = g.strides, tiles(g), x.shape
-    rows, cols = 2 * h + 1, 2 * w + 1
-    x = fit(x, g.lead, (rows * sh, cols * sw)).reshape(n, rows, sh, cols, sw * c)
-    x = x.transpose(0, 1, 3, 2, 4).reshape(n, rows, cols, sh * sw * c)
-    return _apply(_x, 3, (h, w), x)
+    h, w = tiles(g)
+    return _apply(_x, 3, (h, w), split(g, x, (2 * h, 2 * w)))
 
 
 def _image(g: Geometry, z: Array) -> Array:
-    (sh, sw), (h, w) = g.strides, tiles(g)
-    x = _apply_transposed(_x_transposed, (h, w), z)
-    n, rows, cols, _ = x.shape
-    x = x.reshape(n, rows, cols, sh, -1).transpose(0, 1, 3, 2, 4)
-    return unfit(x.reshape(n, rows * sh, cols * sw, -1), g.lead, g.image)
+    return join(g, _apply_transposed(_x_transposed, tiles(g), z))
 
 
 def _grid_factor(g: Geometry, y: Array) -> Array:
@@ -103,17 +97,13 @@ def _grid(g: Geometry, z: Array) -> Array:
 
 
 def _kernel_factor(g: Geometry, w: Array) -> Array:
-    (kh, kw), (sh, sw), (cx, cy) = g.kernel, g.strides, w.shape[2:]
-    w = jnp.pad(w, ((0, 2 * sh - kh), (0, 2 * sw - kw), (0, 0), (0, 0)))
-    w = w.reshape(2, sh, 2, sw, cx, cy).transpose(0, 2, 1, 3, 4, 5)
-    return _apply(_y, 2, (1, 1), w.reshape(1, 2, 2, -1)).reshape(9, sh * sw * cx, cy)
+    w = split_kernel(g, w)
+    return _apply(_y, 2, (1, 1), w.reshape(1, 2, 2, -1)).reshape(9, *w.shape[2:])
 
 
 def _kernel(g: Geometry, z: Array) -> Array:
-    (kh, kw), (sh, sw), cy = g.kernel, g.strides, z.shape[-1]
     w = _apply_transposed(_y_transposed, (1, 1), z.reshape(9, 1, -1))
-    w = w.reshape(2, 2, sh, sw, -1, cy).transpose(0, 2, 1, 3, 4, 5)
-    return w.reshape(2 * sh, 2 * sw, -1, cy)[:kh, :kw]
+    return join_kernel(g, w.reshape(2, 2, *z.shape[1:]))
 
 
 # ---- the three computations
@@ -124,8 +114,8 @@ def _product(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
 
 
 def _chunk(g: Geometry, a: Array, cx: int, cy: int) -> int:
-    floats = 9 * math.prod(tiles(g)) * (math.prod(g.strides) * cx + cy)
-    return chunk_size(a.shape[0], floats * a.dtype.itemsize)
+    cx, size = math.prod(g.strides) * cx, 9 * a.dtype.itemsize
+    return chunk_size(a.shape[0], size * math.prod(tiles(g)) * (cx + cy), size * cx * cy)
 
 
 def convolve(g: Geometry, x: Array, w: Array) -> Array:
