@@ -29,11 +29,13 @@ def _pool(x: Array) -> tuple[Array, Array]:
 
 
 def _unpool(corner: Array, grad: Array) -> tuple[Array]:
+    # Corner by corner, then side by side: one formula over all pixels would find the largest of
+    # its square anew for each of the four.
     batch, h, w, channels = grad.shape
-    corners = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)
-    taken = corner[:, :, None, :, None] == corners
-    spread = jnp.where(taken, grad[:, :, None, :, None], jnp.zeros((), grad.dtype))
-    return (spread.reshape(batch, 2 * h, 2 * w, channels),)
+    zero = jnp.zeros((), grad.dtype)
+    a, b, c, d = (jnp.where(corner == i, grad, zero) for i in range(4))
+    rows = [jnp.stack(pair, 3).reshape(batch, h, 2 * w, channels) for pair in ((a, b), (c, d))]
+    return (jnp.stack(rows, 2).reshape(batch, 2 * h, 2 * w, channels),)
 
 
 max_pool_2x2.defvjp(_pool, _unpool)
