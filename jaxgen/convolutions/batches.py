@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -35,11 +36,24 @@ def map_chunks(f: Callable[..., Array], chunk: int, *arrays: Array) -> Array:
     return out if rest is None else jnp.concatenate([out, f(*rest)])
 
 
-def sum_chunks(f: Callable[..., Array], chunk: int, *arrays: Array) -> Array:
-    """f(*arrays) for an f that sums over the images."""
-    if chunk >= arrays[0].shape[0]:
-        return f(*arrays)
-    chunks, rest = _split(chunk, arrays)
-    start = f(*(a[0] for a in chunks)) if rest is None else f(*rest)
-    todo = tuple(a[1:] for a in chunks) if rest is None else chunks
-    return lax.scan(lambda total, args: (total + f(*args), None), start, todo)[0]
+def sum_chunks(
+    f: Callable[[Array, Array], Array],
+    chunk: int,
+    x: Array,
+    y: Array,
+    arrange: Callable[[Array], Array] = lambda y: y,
+) -> Array:
+    """f(x, arrange(y)) for an f that sums over the images.
+
+    All chunks of y are arranged before the first is summed: a transposition next to the product
+    that needs it becomes part of that product, which XLA computes in half as much time again.
+    """
+    if chunk >= x.shape[0]:
+        return f(x, arrange(y))
+    (xs, ys), rest = _split(chunk, (x, y))
+    ys = jax.vmap(arrange)(ys)
+    if rest is None:
+        start, xs, ys = f(xs[0], ys[0]), xs[1:], ys[1:]
+    else:
+        start = f(rest[0], arrange(rest[1]))
+    return lax.scan(lambda total, args: (total + f(*args), None), start, (xs, ys))[0]

@@ -13,6 +13,7 @@ there are nine. The matrices hold 0 and ±1 alone, so that rounding stays what i
 """
 
 import math
+from functools import partial
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -92,6 +93,19 @@ def _grid_factor(g: Geometry, y: Array) -> Array:
     return _apply(_y, 2, (h, w), fit(y, (0, 0), (2 * h, 2 * w)))
 
 
+def _tiled(g: Geometry, y: Array) -> Array:
+    """The four places of every tile apart, channels first: [2 columns, 2 rows, cy, N * h * w]."""
+    (h, w), (n, *_, cy) = tiles(g), y.shape
+    y = fit(y, (0, 0), (2 * h, 2 * w)).reshape(n, h, 2, w, 2, cy)
+    return y.transpose(4, 2, 5, 0, 1, 3).reshape(2, 2, cy, -1)
+
+
+def _grid_factor_of_tiles(y: Array) -> Array:
+    """`_grid_factor` transposed, of what `_tiled` gives: [9, cy, N * h * w]."""
+    y = jnp.stack(_y(y[:, 0], y[:, 1]))
+    return jnp.stack(_y(y[:, 0], y[:, 1])).reshape(9, *y.shape[2:])
+
+
 def _grid(g: Geometry, z: Array) -> Array:
     return fit(_apply_transposed(_y_transposed, tiles(g), z), (0, 0), g.grid)
 
@@ -141,9 +155,10 @@ def transpose(g: Geometry, y: Array, w: Array) -> Array:
 def correlate(g: Geometry, x: Array, y: Array) -> Array:
     """w = Yᵀ (X x · Y y)."""
     products = sum_chunks(
-        lambda x, y: _product(_image_factor(g, x), _grid_factor(g, y), 1, 1),
+        lambda x, y: _product(_grid_factor_of_tiles(y), _image_factor(g, x), 2, 1),
         _chunk(g, x, x.shape[3], y.shape[3]),
         x,
         y,
+        partial(_tiled, g),
     )
-    return _kernel(g, products)
+    return _kernel(g, products.swapaxes(1, 2))
