@@ -15,6 +15,7 @@ from jaxgen.convolutions import Conv, ConvTranspose
 from jaxgen.errors import UserError, expect_at_least
 from jaxgen.networks.layers import batch_norm, dense, symmetric_uniform
 from jaxgen.networks.pooling import max_pool_2x2
+from jaxgen.remembering import remember
 from jaxgen.types import Array
 
 
@@ -89,6 +90,8 @@ class ConvDecoder(nn.Module):
             last = i == len(self.channels) - 1
             bias = last or not self.batch_norm
             x = transposed(x, features, self.kernel_size, f"conv_{i}", bias)
+            if math.prod(x.shape[1:]) <= math.prod(self.image_shape):
+                x = remember(x)
             if self.batch_norm and not last:
                 x = batch_norm(x, train, f"norm_{i}")
             x = x if last else nn.relu(x)
