@@ -50,7 +50,9 @@ def test_cpu_gets_the_default_mode():
 def test_both_sides_get_one_precision(precision, torch_setting, jax_setting):
     assert devices.choose(cuda=True, precision=precision).precision == precision
     assert devices.torch_matmul_precision(precision) == torch_setting
-    assert devices.jax_matmul_precision(precision) == jax_setting
+    on_gpu = devices.choose(cuda=True, precision=precision)
+    assert devices.jax_matmul_precision(on_gpu) == jax_setting
+    assert devices.jax_matmul_precision(devices.choose(cuda=False)) is None
 
 
 def test_a_cpu_races_in_float32_alone():

@@ -66,9 +66,15 @@ def torch_matmul_precision(precision: Precision) -> str:
     return "high" if precision == "tf32" else "highest"
 
 
-def jax_matmul_precision(precision: Precision) -> str:
-    """For jax_default_matmul_precision."""
-    return {"float32": "highest", "tf32": "tensorfloat32", "bf16": "bfloat16"}[precision]
+def jax_matmul_precision(choice: Choice) -> str | None:
+    """For jax_default_matmul_precision.
+
+    On a CPU every product is in float32 without being told; told "highest", jaxgen's convolutions
+    would leave out two of the forms that its users get.
+    """
+    if choice.device == "cpu":
+        return None
+    return {"float32": "highest", "tf32": "tensorfloat32", "bf16": "bfloat16"}[choice.precision]
 
 
 def environment(choice: Choice) -> dict[str, str]:

@@ -23,7 +23,7 @@ class Jaxgen:
 
     def __init__(self, side: str, course: Course, choice: Choice, folder: Path, steps: int):
         self.side, self.course, self.steps = side, course, steps
-        jax.config.update("jax_default_matmul_precision", jax_matmul_precision(choice.precision))
+        jax.config.update("jax_default_matmul_precision", jax_matmul_precision(choice))
         self.learner = learner_of(course)
         images = np.load(folder / "train.npy")[: steps * course.images_per_step]
         self.images = jax.device_put(images)
@@ -86,7 +86,7 @@ class Population:
     """Many seeds of one system at once: jax.vmap over the learner's epoch."""
 
     def __init__(self, course: Course, choice: Choice, folder: Path, steps: int, population: int):
-        jax.config.update("jax_default_matmul_precision", jax_matmul_precision(choice.precision))
+        jax.config.update("jax_default_matmul_precision", jax_matmul_precision(choice))
         learner = learner_of(course)
         images = np.load(folder / "train.npy")[: steps * course.images_per_step]
         self.images = jax.device_put(images)
