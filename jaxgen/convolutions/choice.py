@@ -4,9 +4,9 @@
 
 A processor does some hundred operations in the time that a number takes to be written to the
 cache and read back; 128 is a round figure for it, not a fit to one machine: at half and at twice
-that, every choice that changes is one between forms of nearly equal cost. Each form is counted by
-what it writes for one image, roughly: how often a number passes through memory before it reaches
-the product.
+that, three in four choices for the layers of benchmarks/convolutions.py and of the systems here
+stay what they are. Each form is counted by what it writes for one image, roughly: how often a
+number passes through memory before it reaches the product.
 
 Karatsuba's and Fourier's forms are as precise as the definition by the norm of what they give, but
 not number by number: they add and take away again, so that a small sum carries the rounding of
