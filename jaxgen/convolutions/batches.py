@@ -52,8 +52,8 @@ def sum_chunks(
         return f(x, arrange(y))
     (xs, ys), rest = _split(chunk, (x, y))
     ys = jax.vmap(arrange)(ys)
-    if rest is None:
-        start, xs, ys = f(xs[0], ys[0]), xs[1:], ys[1:]
-    else:
-        start = f(rest[0], arrange(rest[1]))
-    return lax.scan(lambda total, args: (total + f(*args), None), start, (xs, ys))[0]
+    # From zeros, not from the first chunk: what a loop reads from the second on is a copy.
+    of_one = jax.eval_shape(f, xs[0], ys[0])
+    start = jnp.zeros(of_one.shape, of_one.dtype)
+    total, _ = lax.scan(lambda total, args: (total + f(*args), None), start, (xs, ys))
+    return total if rest is None else total + f(rest[0], arrange(rest[1]))
