@@ -31,9 +31,11 @@ HIGHEST = ("highest", "float32")  # JAX's two names for it
 
 
 def _direct_cost(g: Geometry, cx: int, cy: int) -> float:
-    patch = math.prod(g.kernel) * cx
-    # a slice of the image, columns side by side, then rows
-    return math.prod(g.grid) * patch * (2 * cy + 3 * NUMBER)
+    (h, w), (kh, kw), (sh, sw), (qh, qw) = g.grid, g.kernel, g.strides, g.phase_taps
+    rows = (h + qh - 1) * sh
+    # the image cut to size, its columns side by side, then its rows
+    numbers = cx * (rows * (w + qw - 1) * sw + rows * w * kw + h * kh * w * kw)
+    return 2 * h * kh * w * kw * cx * cy + NUMBER * numbers
 
 
 def _neighbours_cost(form: neighbours.Neighbours, g: Geometry, cx: int, cy: int) -> float:
@@ -44,8 +46,8 @@ def _unit_stride_cost(g: Geometry, cx: int, cy: int) -> float:
     taps, cx = math.prod(g.phase_taps), cx * math.prod(g.strides)
     (h, w), (qh, qw) = g.grid, g.phase_taps
     # Each tap of each place starts a run of memory anew, which costs as much as two numbers. The
-    # phases are written and taken apart, the grid is written and cropped.
-    places = (h + qh - 1) * w * (taps * (2 * cx * cy + 2 * NUMBER) + 2 * cy * NUMBER)
+    # phases are written and taken apart, the grid is cropped.
+    places = (h + qh - 1) * w * (taps * (2 * cx * cy + 2 * NUMBER) + cy * NUMBER)
     return places + 2 * NUMBER * (h + qh - 1) * (w + qw - 1) * cx
 
 

@@ -22,6 +22,17 @@ def patches(g: Geometry, x: Array) -> Array:
     return x.reshape(n * h * w, -1)
 
 
+def planes(g: Geometry, x: Array) -> Array:
+    """`patches` transposed: a plane of all places for each pixel of the kernel."""
+    (h, w), (kh, kw), (sh, sw), (qh, qw), (n, *_, c) = *_sizes(g), x.shape
+    rows, cols = h + qh - 1, w + qw - 1
+    x = fit(x, g.lead, (rows * sh, cols * sw)).reshape(n, rows, sh, cols, sw, c)
+    x = x.transpose(2, 4, 5, 0, 1, 3)  # by phases and channels: runs are rows of the grid
+    x = jnp.stack([x[:, j % sw, ..., j // sw : j // sw + w] for j in range(kw)], 1)
+    x = jnp.stack([x[i % sh, ..., i // sh : i // sh + h, :] for i in range(kh)])
+    return x.reshape(kh * kw * c, n * h * w)
+
+
 def add_patches(g: Geometry, z: Array, channels: int) -> Array:
     """The adjoint of `patches`: each patch added where it came from, [N, H, W, channels]."""
     (h, w), (kh, kw), (sh, sw), (qh, qw) = _sizes(g)
@@ -74,8 +85,6 @@ def transpose(g: Geometry, y: Array, w: Array) -> Array:
 def correlate(g: Geometry, x: Array, y: Array) -> Array:
     """w = patches(x)ᵀ y."""
     cx, cy = x.shape[3], y.shape[3]
-
-    def product(x, y):
-        return lax.dot_general(y.reshape(-1, cy), patches(g, x), (((0,), (0,)), ((), ())))
-
-    return sum_chunks(product, _chunk(g, x, cx, cy), x, y).T.reshape(*g.kernel, cx, cy)
+    # The patches made as they are would be transposed within the product, which takes as long again.
+    w = sum_chunks(lambda x, y: planes(g, x) @ y.reshape(-1, cy), _chunk(g, x, cx, cy), x, y)
+    return w.reshape(*g.kernel, cx, cy)
