@@ -161,6 +161,12 @@ def test_every_form_is_the_same_computation(name, monkeypatch):
             agree(form, {name: wanted[name] for name in form}, 1e-12)
 
 
+def test_planes_are_patches_transposed():
+    for shape in SHAPES.values():
+        x, g = draw(shape, np.float32)[0], geometry(shape)
+        np.testing.assert_array_equal(direct.planes(g, x), direct.patches(g, x).T)
+
+
 def test_every_form_is_tested():
     tested = {
         form: name

@@ -9,6 +9,11 @@ from jax import Array, lax
 from jaxgen.convolutions.batches import chunk_size, map_chunks, sum_chunks
 from jaxgen.convolutions.geometry import Geometry, Pair, fit, unfit
 
+# A product that sums over the first axis of both factors is transposed within, which takes as long
+# again. Planes need none, but are made a number at a time where a pixel's channels fill no line of
+# the cache, and then take longer than what they spare.
+CACHE_LINE = 64
+
 
 def patches(g: Geometry, x: Array) -> Array:
     """What the kernel sees at each place: [N * h * w, kh * kw * C]."""
@@ -85,6 +90,11 @@ def transpose(g: Geometry, y: Array, w: Array) -> Array:
 def correlate(g: Geometry, x: Array, y: Array) -> Array:
     """w = patches(x)ᵀ y."""
     cx, cy = x.shape[3], y.shape[3]
-    # The patches made as they are would be transposed within the product, which takes as long again.
-    w = sum_chunks(lambda x, y: planes(g, x) @ y.reshape(-1, cy), _chunk(g, x, cx, cy), x, y)
-    return w.reshape(*g.kernel, cx, cy)
+
+    def product(x: Array, y: Array) -> Array:
+        y = y.reshape(-1, cy)
+        if cx * x.dtype.itemsize >= CACHE_LINE:
+            return planes(g, x) @ y
+        return lax.dot_general(y, patches(g, x), (((0,), (0,)), ((), ()))).T
+
+    return sum_chunks(product, _chunk(g, x, cx, cy), x, y).reshape(*g.kernel, cx, cy)
