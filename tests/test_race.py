@@ -231,7 +231,7 @@ def test_the_whole_race_on_few_images(idx_folder, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "the losses agree" in done.stdout
-    assert "† extrapolated: vae_mnist from 100 of 468 steps" in done.stdout
+    assert "† extrapolated: vae_mnist from 50 of 468 steps" in done.stdout
 
 
 def test_the_numbers_in_the_readme_come_from_results():

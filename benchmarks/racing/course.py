@@ -28,7 +28,7 @@ class Course(NamedTuple):
     batch_size: int = 128
     num_critic_steps: int = 1
     steps: int | None = None
-    quick_steps: int = 100
+    quick_steps: int = 50
     channels_last: bool = False
     held_out: float | None = None
 
@@ -64,7 +64,7 @@ COURSES = {
             "animals",
             resolution=128,
             batch_size=64,
-            steps=1,
+            steps=2,
             quick_steps=1,
             channels_last=True,
         ),

@@ -22,6 +22,7 @@ CHECKED_SIDES = ("torch_loader", "torch_eager")  # the compiled one compiles the
 POPULATION_SIDES = ("torch_vmap", "torch_vmap_compile", "jaxgen_vmap")
 HELD_OUT_SIDES = ("torch_eager", "torch_compile", "jaxgen_epoch")
 MOST_EPOCHS = 60  # to the held-out loss
+SHORT = 1.0  # seconds
 Workers = dict[str, subprocess.Popen]
 
 
@@ -70,25 +71,35 @@ def finish(workers: Workers) -> None:
         process.communicate()
 
 
-def in_turns(workers: Workers, repeats: int) -> dict[str, list[float]]:
-    """Seconds of every side's stretches, each turn beginning with another side."""
+def warm_up(workers: Workers) -> tuple[dict[str, float], bool]:
+    """How much longer each side's first stretch took than its second, in seconds: compiling.
+
+    And whether stretches are so short that a start with idle processors and cold caches colours
+    them.
+    """
+    extra, short = {}, False
+    for side, worker in workers.items():
+        time.sleep(measuring.PAUSE)
+        first, second = (ask(worker, {"call": "measure"}) for _ in range(2))
+        extra[side] = max(first - second, 0.0)
+        short |= second < SHORT
+    return extra, short
+
+
+def in_turns(workers: Workers, repeats: int, short: bool) -> dict[str, list[float]]:
+    """Seconds of every side's stretches, each turn beginning with another side.
+
+    Where they are short, each follows another that does not count.
+    """
     names, times = list(workers), {side: [] for side in workers}
     for turn in range(repeats):
         first = turn % len(names)
         for side in names[first:] + names[:first]:
             time.sleep(measuring.PAUSE)
+            if short:
+                ask(workers[side], {"call": "measure"})
             times[side].append(ask(workers[side], {"call": "measure"}))
     return times
-
-
-def warm_up(workers: Workers) -> dict[str, float]:
-    """Seconds that each side's first stretch took longer than its second: compiling."""
-    extra = {}
-    for side, worker in workers.items():
-        time.sleep(measuring.PAUSE)
-        first, second = (ask(worker, {"call": "measure"}) for _ in range(2))
-        extra[side] = max(first - second, 0.0)
-    return extra
 
 
 def check(course: Course, workers: Workers, facts: dict[str, Any]) -> None:
@@ -126,8 +137,8 @@ def race(the: Race, course: Course) -> dict[str, Any]:
     workers = {side: the.start(side, course, steps=steps) for side in sides}
     check(course, workers, facts)
     print(f"{course.name}: {facts['parameters']:,} parameters, the losses agree", flush=True)
-    compiling = warm_up(workers)
-    times = in_turns(workers, the.options.repeats)
+    compiling, short = warm_up(workers)
+    times = in_turns(workers, the.options.repeats, short)
     rows = {
         side: {
             "seconds": times[side],
@@ -137,7 +148,7 @@ def race(the: Race, course: Course) -> dict[str, Any]:
         }
         for side, worker in workers.items()
     }
-    if course.held_out and steps == epoch_steps:
+    if course.held_out and steps == epoch_steps and not quick:
         for side in HELD_OUT_SIDES:
             rows[side]["to_held_out"] = to_held_out(course, workers[side])
     result = {
@@ -168,8 +179,8 @@ def population(the: Race, course: Course) -> dict[str, Any]:
     workers = {
         side: the.start(side, course, steps=steps, population=number) for side in POPULATION_SIDES
     }
-    compiling = warm_up(workers)
-    times = in_turns(workers, the.options.repeats)
+    compiling, short = warm_up(workers)
+    times = in_turns(workers, the.options.repeats, short)
     rows = {
         side: {
             "seconds": times[side],
