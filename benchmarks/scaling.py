@@ -116,6 +116,7 @@ def sweep(name: str, options: argparse.Namespace) -> dict[str, Any]:
     for turn in range(options.repeats):
         for point in points[turn % len(points) :] + points[: turn % len(points)]:
             time.sleep(measuring.PAUSE)
+            ask(workers[point], {})  # wakes the processors and fills the caches
             times[point].append(ask(workers[point], {}))
     for worker in workers.values():
         worker.communicate()
@@ -156,7 +157,10 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axes.plot(list(times), middle, marker="o")
         axes.set_xscale("log", base=2)
         axes.set_xticks(list(times), [str(point) for point in times], minor=False)
-        axes.set_ylim(bottom=0)
+        if max(middle) > 10 * min(middle):  # growth: a power is a straight line
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0)
         axes.set_xlabel(SWEEPS[name].label)
         axes.set_title(SWEEPS[name].system, fontsize="medium")
     figure.supylabel("µs an image", fontsize="medium")
