@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from jaxgen.types import Dataset, Split
 
 # Raise this whenever the same source files would give other arrays than before.
 _VERSION = 1
+# numpy parses the header of an .npy file as Python, and Python 3.11's parser counts the depth of
+# all threads as one: where two parse at once, one of them may fail with a SystemError.
+_READING = threading.Lock()
 
 
 def directory() -> Path:
@@ -76,13 +80,14 @@ def _read(entry: Path) -> tuple[dict[str, Split], str] | None:
     """The splits and their fingerprint, or None where there is no entry that can be trusted."""
     try:
         record = json.loads((entry / "entry.json").read_text())
-        splits = {
-            split: Split(
-                np.load(entry / f"{split}-images.npy"),
-                np.load(entry / f"{split}-labels.npy") if labelled else None,
-            )
-            for split, labelled in record["labelled"].items()
-        }
+        with _READING:
+            splits = {
+                split: Split(
+                    np.load(entry / f"{split}-images.npy"),
+                    np.load(entry / f"{split}-labels.npy") if labelled else None,
+                )
+                for split, labelled in record["labelled"].items()
+            }
         whole = fingerprint(splits) == record["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
