@@ -6,6 +6,7 @@
                                                               # short stretches, 3 minutes, not kept
     python benchmarks/race.py --populations                   # many seeds at once
     python benchmarks/race.py --first-epoch                   # from the start of a process
+    python benchmarks/race.py --torch-defaults                # PyTorch without its fastest settings
     python benchmarks/race.py --report                        # table and chart of what is kept
 
 Each side lives in a process of its own and they take turns, on the same processors with as many
@@ -53,6 +54,7 @@ def main() -> None:
         report.draw(result, ROOT / "docs" / "race.png")
         return
 
+    part = report.UNTUNED if options.torch_defaults else options.precision
     folder = Path(tempfile.mkdtemp(prefix="race-"))
     try:
         for name in options.systems:
@@ -63,6 +65,8 @@ def main() -> None:
                 adam=name != "wgan_mnist",
                 channels_last=course.channels_last,
             )
+            if options.torch_defaults:
+                choice = devices.untuned(choice)
             the = Race(options, choice, folder)
             if options.first_epoch:
                 kind, entry = "first_epoch", first_epoch(the, course)
@@ -71,16 +75,17 @@ def main() -> None:
             else:
                 kind, entry = "systems", race(the, course)
             if options.quick:
-                print(report.everything({options.precision: {kind: {name: entry}}}))
+                print(report.everything({part: {kind: {name: entry}}}))
                 continue
-            keep(path, options, device, kind, name, entry)
+            keep(path, part, options.threads, device, kind, name, entry)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def keep(
     path: Path,
-    options: argparse.Namespace,
+    part: str,
+    threads: int,
     device: str | None,
     kind: str,
     name: str,
@@ -88,12 +93,12 @@ def keep(
 ) -> None:
     """Adds an entry to the machine's file, in the place of an older one, and prints it."""
     result = json.loads(path.read_text()) if path.exists() else {}
-    result["machine"] = measuring.machine(options.threads) | {"accelerator": device}
+    result["machine"] = measuring.machine(threads) | {"accelerator": device}
     if kind == "populations":
         name = f"{name} x {entry['population']}"
-    result.setdefault(options.precision, {}).setdefault(kind, {})[name] = entry
+    result.setdefault(part, {}).setdefault(kind, {})[name] = entry
     measuring.write(path, result)
-    print(report.everything({options.precision: {kind: {name: entry}}}))
+    print(report.everything({part: {kind: {name: entry}}}))
     print(f"\nkept in {path.relative_to(ROOT)}", flush=True)
 
 
@@ -110,10 +115,17 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--population-steps", type=int, default=50, help="steps of a measurement")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--precision", choices=devices.PRECISIONS, default="float32")
+    parser.add_argument(
+        "--torch-defaults",
+        action="store_true",
+        help="PyTorch with its default optimizer and layout, float32, in a part of its own",
+    )
     parser.add_argument("--data-dir", help="where prepared sets live, as for the experiments")
     parser.add_argument("--animals", help="folder of photographs, one sub-folder a class")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.torch_defaults and options.precision != "float32":
+        parser.error(f"--torch-defaults: expected --precision float32, got {options.precision}")
     if options.populations:
         options.systems = [n for n in options.systems or POPULATIONS if n in POPULATIONS]
     elif options.first_epoch:

@@ -39,6 +39,15 @@ def test_cpu_gets_the_default_mode():
     assert devices.environment(choice)["JAX_PLATFORMS"] == "cpu"
 
 
+def test_pytorch_as_it_comes():
+    fastest = devices.choose(cuda=False, channels_last=True)
+    untuned = devices.untuned(fastest)
+    assert not untuned.optimizer_options
+    assert not untuned.channels_last
+    assert untuned.device == fastest.device
+    assert untuned.precision == fastest.precision
+
+
 @pytest.mark.parametrize(
     ("precision", "torch_setting", "jax_setting"),
     [

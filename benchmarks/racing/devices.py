@@ -61,6 +61,11 @@ def choose(
     )
 
 
+def untuned(choice: Choice) -> Choice:
+    """PyTorch as it comes: its default optimizer and layout, where `choose` gives its fastest."""
+    return choice._replace(optimizer_options={}, channels_last=False)
+
+
 def torch_matmul_precision(precision: Precision) -> str:
     """For torch.set_float32_matmul_precision; bf16 is autocast beside it."""
     return "high" if precision == "tf32" else "highest"

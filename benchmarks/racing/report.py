@@ -29,23 +29,24 @@ STARTS = {
     "jaxgen_script_cold": "experiments/vae_mnist.py, first start",
     "jaxgen_script_kept": "experiments/vae_mnist.py, later starts",
 }
-PRECISIONS = ("float32", "tf32", "bf16")
+UNTUNED = "float32, PyTorch's defaults"
+PARTS = ("float32", UNTUNED, "tf32", "bf16")
 COLOURS = ("#bbbbbb", "#999999", "#777777", "#9ecae1", "#3182bd")
 
 
 def everything(result: dict[str, Any]) -> str:
-    """Every table of every precision, each under its own heading."""
-    parts = []
-    for precision in PRECISIONS:
-        rows = result.get(precision, {})
+    """Every table of every part, each under its own heading."""
+    tables = []
+    for part in PARTS:
+        rows = result.get(part, {})
         if systems := rows.get("systems"):
-            parts += [f"{precision}, seconds an epoch, median (range)", times_table(systems)]
-            parts += [f"{precision}, beside the clock", costs_table(systems)]
+            tables += [f"{part}, seconds an epoch, median (range)", times_table(systems)]
+            tables += [f"{part}, beside the clock", costs_table(systems)]
         if populations := rows.get("populations"):
-            parts += [f"{precision}, many seeds at once", population_table(populations)]
+            tables += [f"{part}, many seeds at once", population_table(populations)]
         if starts := rows.get("first_epoch"):
-            parts += [f"{precision}, from process start", start_table(starts)]
-    return "\n\n".join(parts)
+            tables += [f"{part}, from process start", start_table(starts)]
+    return "\n\n".join(tables)
 
 
 def fastest(entry: dict[str, Any], library: str, among: Sequence[str] = tuple(SIDES)) -> str:
