@@ -143,6 +143,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     """Time an image over what grows, a panel a sweep."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     sweeps = result["sweeps"]
     figure = Figure(figsize=(3 * len(sweeps), 3), layout="constrained")
@@ -159,6 +160,9 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axes.set_xticks(list(times), [str(point) for point in times], minor=False)
         if max(middle) > 10 * min(middle):  # growth: a power is a straight line
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         else:
             axes.set_ylim(bottom=0)
         axes.set_xlabel(SWEEPS[name].label)
