@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 from benchmarks import measuring  # noqa: E402
-from benchmarks.racing import devices, report  # noqa: E402
+from benchmarks.racing import devices, report, turns  # noqa: E402
 from benchmarks.racing.agreement import disagreement  # noqa: E402
 from benchmarks.racing.course import COURSES, Course  # noqa: E402
 from jaxgen import systems  # noqa: E402
@@ -46,6 +46,30 @@ def test_pytorch_as_it_comes():
     assert not untuned.channels_last
     assert untuned.device == fastest.device
     assert untuned.precision == fastest.precision
+
+
+@pytest.mark.parametrize(("quick", "short"), [(1.0, True), (4.0, False)])
+def test_short_stretches_follow_one_that_does_not_count(quick, short, monkeypatch):
+    stretches = 0  # since the last pause; the first takes `worker` seconds, the second half of it
+
+    def pause(_):
+        nonlocal stretches
+        stretches = 0
+
+    def ask(worker, _):
+        nonlocal stretches
+        stretches += 1
+        return worker / stretches
+
+    monkeypatch.setattr(turns, "ask", ask)
+    monkeypatch.setattr(turns.time, "sleep", pause)
+    workers = {"slow": 6.0, "quick": quick}
+    extra, found = turns.warm_up(workers)
+    assert extra == {"slow": 3.0, "quick": quick / 2}
+    assert found is short
+    # One quick side is enough: both sides are treated alike.
+    counted = {side: [worker / (2 if short else 1)] * 3 for side, worker in workers.items()}
+    assert turns.in_turns(workers, 3, found) == counted
 
 
 @pytest.mark.parametrize(
