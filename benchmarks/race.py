@@ -6,7 +6,7 @@
                                                               # short stretches, 3 minutes, not kept
     python benchmarks/race.py --populations                   # many seeds at once
     python benchmarks/race.py --first-epoch                   # from the start of a process
-    python benchmarks/race.py --torch-defaults                # PyTorch without its fastest settings
+    python benchmarks/race.py --torch-defaults                # without the fastest settings
     python benchmarks/race.py --report                        # table and chart of what is kept
 
 Each side lives in a process of its own and they take turns, on the same processors with as many

@@ -1,5 +1,6 @@
 """Strided and transposed convolution against jax.lax, in float64 and to the second derivative."""
 
+import platform
 import re
 from functools import partial
 
@@ -7,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.export
 import jax.numpy as jnp
+import jaxlib.version
 import numpy as np
 import pytest
 from jax import lax
@@ -21,6 +23,7 @@ from jaxgen.convolutions import (
     direct,
     fourier,
     karatsuba,
+    onednn,
     unit_stride,
 )
 from jaxgen.convolutions.geometry import Geometry
@@ -147,18 +150,18 @@ def test_every_form_is_the_same_computation(name, monkeypatch):
         def every(x, w, y):
             value, vjp = jax.vjp(lambda x, w: lax_conv(g, x, w), x, w)
             given = {"convolve": (x, w), "transpose": (y, w), "correlate": (x, y)}
-            return dict(zip(given, (value, *vjp(y)), strict=True)), [
-                {
-                    name: getattr(form, name)(g, *arguments)
-                    for name, arguments in given.items()
-                    if hasattr(form, name)
-                }
-                for form in choice.costs(g, *shape[0:1], *shape[2])
-            ]
+            return dict(zip(given, (value, *vjp(y)), strict=True)), {
+                computation: [
+                    getattr(form, computation)(g, *arguments)
+                    for form in choice.costs(computation, g, shape[0], *shape[2], jnp.float64)
+                ]
+                for computation, arguments in given.items()
+            }
 
         wanted, forms = every(x, w, y)
-        for form in forms:
-            agree(form, {name: wanted[name] for name in form}, 1e-12)
+        for computation, values in forms.items():
+            for value in values:
+                agree(value, wanted[computation], 1e-12)
 
 
 def test_planes_are_patches_transposed():
@@ -169,11 +172,12 @@ def test_planes_are_patches_transposed():
 
 def test_every_form_is_tested():
     tested = {
-        form: name
-        for name, shape in SHAPES.items()
-        for form in choice.costs(geometry(shape), *shape[0:1], *shape[2])
+        form
+        for shape in SHAPES.values()
+        for name in ("convolve", "transpose", "correlate")
+        for form in choice.costs(name, geometry(shape), shape[0], *shape[2], jnp.float64)
     }
-    assert set(tested) == {direct, PAIRS, FOURS, unit_stride, karatsuba, fourier}
+    assert tested == {direct, PAIRS, FOURS, unit_stride, karatsuba, fourier}
 
 
 def square(size, kernel, stride, padding):
@@ -194,8 +198,94 @@ def square(size, kernel, stride, padding):
         ("convolve", square(5, 5, 1, 0), 64, 512, 100, direct),  # one place: a single product
     ],
 )
-def test_the_choice_is_the_cheapest_form(name, g, batch, cx, cy, form):
+def test_the_choice_is_the_cheapest_form(name, g, batch, cx, cy, form, monkeypatch):
+    monkeypatch.delenv("JAXGEN_ONEDNN", raising=False)
     assert choice.choose(name, g, batch, cx, cy) == form
+
+
+@pytest.mark.parametrize(
+    ("name", "g", "batch", "cx", "cy", "form"),
+    [
+        ("convolve", square(64, 4, 2, 1), 64, 32, 64, onednn),
+        ("transpose", square(16, 3, 1, 1), 64, 16, 32, onednn),
+        ("transpose", square(32, 3, 1, 1), 64, 3, 16, FOURS),  # 3 features in a register of 16
+        ("convolve", square(5, 5, 1, 0), 64, 512, 100, direct),  # the kernel is what costs
+        ("correlate", square(64, 4, 2, 1), 64, 32, 64, karatsuba),  # no such target
+        ("convolve", square(9, 5, 1, 0), 64, 256, 512, fourier),
+    ],
+)
+def test_the_choice_where_onednn_can_be_had(name, g, batch, cx, cy, form, monkeypatch):
+    monkeypatch.setenv("JAXGEN_ONEDNN", "1")
+    monkeypatch.setattr(onednn, "available", lambda: True)
+    assert choice.choose(name, g, batch, cx, cy) == form
+    assert choice.choose(name, g, batch, cx, cy, jnp.float64) != onednn
+
+
+@pytest.fixture
+def ask(monkeypatch):
+    """Asks for oneDNN, and lets `available` find out anew, then and afterwards."""
+    monkeypatch.setenv("JAXGEN_ONEDNN", "1")
+    onednn.available.cache_clear()
+    yield
+    onednn.available.cache_clear()
+
+
+needs_onednn = pytest.mark.skipif(
+    jaxlib.version.__version__ not in onednn.TESTED or platform.machine() != "x86_64",
+    reason="not a version or a machine that oneDNN is asked for on",
+)
+
+
+@needs_onednn
+@pytest.mark.usefixtures("ask")
+@pytest.mark.parametrize("name", SHAPES)
+def test_onednn_is_the_same_computation(name):
+    shape, g = SHAPES[name], geometry(SHAPES[name])
+    x, w, y = draw(shape, np.float32)
+    value, vjp = jax.vjp(lambda x: lax_conv(g, x, w), x)
+    ours = jax.jit(lambda x, w, y: (onednn.convolve(g, x, w), onednn.transpose(g, y, w)))
+    # float32: some hundred terms, added in another order
+    agree(ours(x, w, y), (value, *vjp(y)), 2e-6)
+
+
+THIN = square(16, 3, 1, 1)  # which oneDNN gets, 16 to 32 channels
+
+
+@needs_onednn
+@pytest.mark.usefixtures("ask")
+def test_onednn_is_asked_for_within_traces_and_not_in_exported_programs():
+    x, w = jnp.ones((4, 16, 16, 16)), jnp.ones((3, 3, 16, 32))
+    f = jax.jit(jax.vmap(lambda x: conv(x, w, 1, 1)))
+    assert onednn.TARGET in f.lower(x).as_text()
+    exported = jax.export.export(f)(x)
+    assert onednn.TARGET not in exported.mlir_module()
+    wanted = lax_conv(THIN, x, w)
+    agree(f(x), wanted, 1e-6)
+    agree(jax.export.deserialize(exported.serialize()).call(x), wanted, 1e-6)
+
+
+@pytest.mark.usefixtures("ask")
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("TESTED", ("0.0.1",), "expected jaxlib in one of the versions 0.0.1, got"),
+        pytest.param("TARGET", "__nobody$convolution", "nobody", marks=needs_onednn),
+        pytest.param(
+            "_by_xla", lambda *_, **__: jnp.zeros((2, 2, 4, 4)), "wrong", marks=needs_onednn
+        ),
+    ],
+)
+def test_onednn_is_left_where_it_cannot_be_trusted(name, value, message, monkeypatch):
+    monkeypatch.setattr(onednn, name, value)
+    with pytest.warns(UserWarning, match=f"JAXGEN_ONEDNN=1 has no effect: .*{message}"):
+        assert choice.choose("convolve", THIN, 64, 16, 32) is unit_stride
+    assert choice.choose("convolve", THIN, 64, 16, 32) is unit_stride  # and says so once
+
+
+def test_onednn_is_asked_for_by_0_or_1(monkeypatch):
+    monkeypatch.setenv("JAXGEN_ONEDNN", "yes")
+    with pytest.raises(UserError, match="expected JAXGEN_ONEDNN to be 0 or 1, got 'yes'"):
+        conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)))
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="XLA's choice on a CPU")

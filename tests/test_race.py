@@ -30,6 +30,7 @@ def test_gpu_gets_cuda_graphs():
         "capturable": True,
     }
     assert devices.environment(choice)["JAX_PLATFORMS"] == "cuda"
+    assert devices.environment(choice)["JAXGEN_ONEDNN"] == "0"
 
 
 def test_cpu_gets_the_default_mode():
@@ -37,13 +38,15 @@ def test_cpu_gets_the_default_mode():
     assert (choice.device, choice.compile_mode) == ("cpu", None)
     assert devices.choose(cuda=False, adam=False).optimizer_options == {"foreach": True}
     assert devices.environment(choice)["JAX_PLATFORMS"] == "cpu"
+    assert devices.environment(choice)["JAXGEN_ONEDNN"] == "1"
 
 
-def test_pytorch_as_it_comes():
+def test_both_as_they_come():
     fastest = devices.choose(cuda=False, channels_last=True)
     untuned = devices.untuned(fastest)
     assert not untuned.optimizer_options
     assert not untuned.channels_last
+    assert devices.environment(untuned)["JAXGEN_ONEDNN"] == "0"
     assert untuned.device == fastest.device
     assert untuned.precision == fastest.precision
 

@@ -16,6 +16,7 @@ class Choice(NamedTuple):
       compile_mode: of torch.compile; None for its default.
       optimizer_options: PyTorch's fastest for an optimizer that is not compiled.
       channels_last: whether PyTorch's convolutions get the layout [B, H, W, C].
+      onednn: whether jaxgen's convolutions may call oneDNN.
     """
 
     device: str
@@ -23,12 +24,13 @@ class Choice(NamedTuple):
     compile_mode: str | None
     optimizer_options: Mapping[str, Any]
     channels_last: bool
+    onednn: bool
 
 
 def choose(
     cuda: bool, precision: str = "float32", *, adam: bool = True, channels_last: bool = False
 ) -> Choice:
-    """The best that PyTorch has for a device and a system.
+    """The best that either side has for a device and a system.
 
     On a GPU "reduce-overhead" replays whole steps as CUDA graphs; on a CPU it does nothing. Adam
     is fused on both; RMSprop, which is not, takes its parameters as a group.
@@ -58,12 +60,13 @@ def choose(
         "reduce-overhead" if cuda else None,
         options,
         channels_last,
+        onednn=not cuda,
     )
 
 
 def untuned(choice: Choice) -> Choice:
-    """PyTorch as it comes: its default optimizer and layout, where `choose` gives its fastest."""
-    return choice._replace(optimizer_options={}, channels_last=False)
+    """Both as they come, where `choose` gives the fastest settings."""
+    return choice._replace(optimizer_options={}, channels_last=False, onednn=False)
 
 
 def torch_matmul_precision(precision: Precision) -> str:
@@ -85,4 +88,8 @@ def jax_matmul_precision(choice: Choice) -> str | None:
 def environment(choice: Choice) -> dict[str, str]:
     """What worker processes are started with: JAX looks at it before it is imported."""
     platform = {"cpu": "cpu", "cuda": "cuda"}[choice.device]
-    return {"JAX_PLATFORMS": platform, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return {
+        "JAX_PLATFORMS": platform,
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "JAXGEN_ONEDNN": "1" if choice.onednn else "0",
+    }

@@ -18,15 +18,16 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from jaxgen.convolutions import direct, fourier, karatsuba, neighbours, unit_stride
+from jaxgen.convolutions import direct, fourier, karatsuba, neighbours, onednn, unit_stride
 from jaxgen.convolutions.geometry import Geometry
 from jaxgen.convolutions.neighbours import FOURS, PAIRS
 
 Form = Any  # a module, or `Neighbours`, with convolve, transpose and, most of them, correlate
 
 NUMBER = 128
-AS_DEFINED = (direct, PAIRS, FOURS, unit_stride)
+AS_DEFINED = (direct, PAIRS, FOURS, unit_stride, onednn)
 HIGHEST = ("highest", "float32")  # JAX's two names for it
 
 
@@ -51,6 +52,20 @@ def _unit_stride_cost(g: Geometry, cx: int, cy: int) -> float:
     return places + 2 * NUMBER * (h + qh - 1) * (w + qw - 1) * cx
 
 
+def _onednn_cost(name: str, g: Geometry, batch: int, cx: int, cy: int) -> float:
+    def flops(places, taps, channels, features):  # features are computed a register at a time
+        return 2 * places * taps * channels * onednn.LANES * -(-features // onednn.LANES)
+
+    kernel = NUMBER * 3 * math.prod(g.kernel) * cx * cy / batch  # turned round, and arranged
+    if name == "convolve":  # the image is read where it lies
+        return flops(math.prod(g.grid), math.prod(g.kernel), cx, cy) + kernel
+    (h, w), (qh, qw), phases = g.grid, g.phase_taps, math.prod(g.strides)
+    if phases == 1:
+        return flops(math.prod(g.image), qh * qw, cy, cx) + kernel
+    places = (h + qh - 1) * (w + qw - 1)  # the phases are written, taken apart and cropped
+    return flops(places, qh * qw, cy, phases * cx) + kernel + NUMBER * 2 * places * phases * cx
+
+
 def _karatsuba_cost(g: Geometry, cx: int, cy: int) -> float:
     products, cx = 9 * math.prod(karatsuba.tiles(g)), cx * math.prod(g.strides)
     # padded, by phases, rows combined, then columns: two and a half times
@@ -69,8 +84,13 @@ def _fourier_cost(g: Geometry, batch: int, cx: int, cy: int) -> float:
     return rows * cols * 2 * cx * cy + factor(g.image, cx) + factor(g.grid, cy) + kernel
 
 
-def costs(g: Geometry, batch: int, cx: int, cy: int) -> dict[Form, float]:
-    """What each form that applies costs an image. x is [batch, H, W, cx], y [batch, h, w, cy]."""
+def costs(
+    name: str, g: Geometry, batch: int, cx: int, cy: int, dtype: Any = jnp.float32
+) -> dict[Form, float]:
+    """What "convolve", "transpose" or "correlate" costs an image in each form that has it.
+
+    x is [batch, H, W, cx], y [batch, h, w, cy].
+    """
     found: dict[Form, float] = {direct: _direct_cost(g, cx, cy)}
     for form in (PAIRS, FOURS):
         if form.applies(g):
@@ -81,15 +101,17 @@ def costs(g: Geometry, batch: int, cx: int, cy: int) -> dict[Form, float]:
         found[karatsuba] = _karatsuba_cost(g, cx, cy)
     if fourier.applies(g):
         found[fourier] = _fourier_cost(g, batch, cx, cy)
-    return found
+    if onednn.applies(dtype):
+        found[onednn] = _onednn_cost(name, g, batch, cx, cy)
+    return {form: cost for form, cost in found.items() if hasattr(form, name)}
 
 
-def choose(name: str, g: Geometry, batch: int, cx: int, cy: int) -> Form:
-    """The form of least cost that has the computation "convolve", "transpose" or "correlate".
+def choose(name: str, g: Geometry, batch: int, cx: int, cy: int, dtype: Any = jnp.float32) -> Form:
+    """The form of least cost for "convolve", "transpose" or "correlate".
 
     Under `jax.default_matmul_precision("highest")` it is one of those that add each term as it is.
     """
-    found = {form: cost for form, cost in costs(g, batch, cx, cy).items() if hasattr(form, name)}
+    found = costs(name, g, batch, cx, cy, dtype)
     if jax.config.jax_default_matmul_precision in HIGHEST:  # pyright: ignore[reportAttributeAccessIssue]
         found = {form: cost for form, cost in found.items() if form in AS_DEFINED}
     return min(found, key=lambda form: found[form])

@@ -47,7 +47,7 @@ def _on_cpu(name: str, g: Geometry, a: Array, b: Array) -> Array:
     def run(a, b):
         wide = jnp.promote_types(a.dtype, jnp.float32)
         cx = b.shape[2] if name != "correlate" else a.shape[3]
-        form = getattr(choose(name, g, a.shape[0], cx, b.shape[3]), name)
+        form = getattr(choose(name, g, a.shape[0], cx, b.shape[3], wide), name)
         return form(g, a.astype(wide), b.astype(wide)).astype(a.dtype)
 
     @run.def_vmap

@@ -5,12 +5,14 @@ import importlib.metadata
 import platform
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from jaxgen import data, flags
+from jaxgen.convolutions import onednn
 from jaxgen.data.cache import directory, private_folder
 from jaxgen.errors import UserError, expect_at_least
 from jaxgen.runs.loop import Run
@@ -98,6 +100,8 @@ def _keep_compiled_programs() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    if onednn.wanted():  # what calls oneDNN cannot be kept, and JAX says so of each program
+        warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
 
 
 def _known_from_data(config: flags.Config, dataset: Dataset) -> dict[str, Any]:
