@@ -27,7 +27,8 @@ from jaxgen.convolutions.neighbours import FOURS, PAIRS
 Form = Any  # a module, or `Neighbours`, with convolve, transpose and, most of them, correlate
 
 NUMBER = 128
-AS_DEFINED = (direct, PAIRS, FOURS, unit_stride, onednn)
+PATCHES = (direct, PAIRS, FOURS)
+AS_DEFINED = (*PATCHES, unit_stride, onednn)
 HIGHEST = ("highest", "float32")  # JAX's two names for it
 
 
@@ -56,6 +57,8 @@ def _onednn_cost(name: str, g: Geometry, batch: int, cx: int, cy: int) -> float:
     def flops(places, taps, channels, features):  # features are computed a register at a time
         return 2 * places * taps * channels * onednn.LANES * -(-features // onednn.LANES)
 
+    if name == "correlate":
+        return _direct_cost(g, cx, cy)
     kernel = NUMBER * 3 * math.prod(g.kernel) * cx * cy / batch  # turned round, and arranged
     if name == "convolve":  # the image is read where it lies
         return flops(math.prod(g.grid), math.prod(g.kernel), cx, cy) + kernel
@@ -102,6 +105,8 @@ def costs(
     if fourier.applies(g):
         found[fourier] = _fourier_cost(g, batch, cx, cy)
     if onednn.applies(dtype):
+        if name == "correlate":  # of the same patches, by a product that need not be widened
+            found = {form: cost for form, cost in found.items() if form not in PATCHES}
         found[onednn] = _onednn_cost(name, g, batch, cx, cy)
     return {form: cost for form, cost in found.items() if hasattr(form, name)}
 

@@ -64,7 +64,8 @@ def _sizes(g: Geometry) -> tuple[Pair, Pair, Pair, Pair]:
     return g.grid, g.kernel, g.strides, g.phase_taps
 
 
-def _chunk(g: Geometry, a: Array, cx: int, cy: int) -> int:
+def chunk(g: Geometry, a: Array, cx: int, cy: int) -> int:
+    """How many images' patches to have at once."""
     patch = math.prod(g.kernel) * cx * a.dtype.itemsize
     return chunk_size(a.shape[0], math.prod(g.grid) * patch, patch * cy)
 
@@ -74,7 +75,7 @@ def convolve(g: Geometry, x: Array, w: Array) -> Array:
     cx, cy = w.shape[2:]
     flat = w.reshape(-1, cy)
     return map_chunks(
-        lambda x: (patches(g, x) @ flat).reshape(-1, *g.grid, cy), _chunk(g, x, cx, cy), x
+        lambda x: (patches(g, x) @ flat).reshape(-1, *g.grid, cy), chunk(g, x, cx, cy), x
     )
 
 
@@ -83,7 +84,7 @@ def transpose(g: Geometry, y: Array, w: Array) -> Array:
     cx, cy = w.shape[2:]
     flat = w.reshape(-1, cy).T
     return map_chunks(
-        lambda y: add_patches(g, y.reshape(-1, cy) @ flat, cx), _chunk(g, y, cx, cy), y
+        lambda y: add_patches(g, y.reshape(-1, cy) @ flat, cx), chunk(g, y, cx, cy), y
     )
 
 
@@ -97,4 +98,4 @@ def correlate(g: Geometry, x: Array, y: Array) -> Array:
             return planes(g, x) @ y
         return lax.dot_general(y, patches(g, x), (((0,), (0,)), ((), ()))).T
 
-    return sum_chunks(product, _chunk(g, x, cx, cy), x, y).reshape(*g.kernel, cx, cy)
+    return sum_chunks(product, chunk(g, x, cx, cy), x, y).reshape(*g.kernel, cx, cy)

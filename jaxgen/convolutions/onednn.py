@@ -1,23 +1,26 @@
-"""The definition, by the convolution of oneDNN, which the wheels of jaxlib carry but leave unused.
+"""The definition, by oneDNN, which the wheels of jaxlib carry but leave unused.
 
-Its kernels read the image where it lies and keep a block of the output in registers: no patch is
-ever written. It is the library that PyTorch's convolutions on a CPU come from.
+It is the library that PyTorch's convolutions on a CPU come from. Its convolution reads the image
+where it lies and keeps a block of the output in registers: no patch is ever written. There is none
+for the gradient in the kernel, but its matrix product shares out among processors the places that
+it sums over, where XLA's shares out the few numbers of a thin kernel.
 
-XLA compiles a call of the target `__onednn$convolution` to it, and calls it on nobody's behalf by
-itself. How a convolution is described to the target is XLA's own affair and has changed before; a
-wrong description can end the process. A program with such a call is compiled anew in every
-process: it cannot be kept. So it is for who asks, by JAXGEN_ONEDNN=1 in the environment before the
-first convolution, with the versions of jaxlib that it was tested with, and where a first
+XLA compiles calls of the targets `__onednn$convolution` and `__onednn$matmul` to it, and calls them
+on nobody's behalf by itself. How a convolution is described to a target is XLA's own affair and has
+changed before; a wrong description can end the process. A program with such a call is compiled anew
+in every process: it cannot be kept. So it is for who asks, by JAXGEN_ONEDNN=1 in the environment
+before the first convolution, with the versions of jaxlib that it was tested with, and where a first
 convolution comes out right. Everywhere else, and in programs to be exported, which have to run
-elsewhere, the other forms do the work. There is no such target for the gradient in the weights.
+elsewhere, the other forms do the work.
 """
 
 import json
+import math
 import os
 import platform
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -29,14 +32,14 @@ from jax import Array, core, lax
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
+from jaxgen.convolutions import direct
+from jaxgen.convolutions.batches import sum_chunks
 from jaxgen.convolutions.geometry import Geometry, Pair
 from jaxgen.convolutions.phases import join, split_kernel
 from jaxgen.errors import UserError
 
 VARIABLE = "JAXGEN_ONEDNN"
 TESTED = ("0.10.2",)  # versions of jaxlib
-TARGET = "__onednn$convolution"
-LAYOUT = ("NHWC", "HWIO", "NHWC")
 LANES = 16  # features a register of AVX-512 holds
 Pads = tuple[Pair, Pair]
 
@@ -76,67 +79,75 @@ def _hindrance() -> str | None:
         return f"expected jaxlib in one of the versions {', '.join(TESTED)}, got {version}"
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
         return f"expected Linux on x86-64, got {sys.platform} on {platform.machine()}"
-    x = np.arange(2 * 5 * 4 * 3, dtype=np.float32).reshape(2, 5, 4, 3)
-    w = np.arange(3 * 2 * 3 * 4, dtype=np.float32).reshape(3, 2, 3, 4)
-    options = {"strides": (2, 1), "padding": ((1, 0), (0, 1))}
+    g = Geometry((5, 4), (3, 2), (2, 1), ((1, 0), (0, 1)))
+    x, w, y = (
+        np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
+        for shape in ((2, *g.image, 3), (*g.kernel, 3, 4), (2, *g.grid, 4))
+    )
     try:
         with jax.ensure_compile_time_eval(), jax.default_device(jax.devices("cpu")[0]):
-            ours = jax.jit(partial(_convolution.bind, **options))(x, w)
-            right = jax.jit(partial(_by_xla, **options))(x, w)
-            same = bool(jnp.array_equal(ours, right))  # integers below 2**24 are exact
+            for ours, right, *arguments in (
+                (convolve, direct.convolve, x, w),
+                (correlate, direct.correlate, x, y),
+            ):
+                found, wanted = (jax.jit(partial(f, g))(*arguments) for f in (ours, right))
+                if not jnp.array_equal(found, wanted):  # integers below 2**24 are exact
+                    return "a first convolution came out wrong"
     except RuntimeError as error:  # no CPU, or no such target in this build
         return str(error).splitlines()[0]
-    return None if same else "a first convolution came out wrong"
+    return None
 
 
-_convolution = Primitive("onednn_convolution")
+def _primitive(target: str, plain: Callable[..., Array], describe: Callable[..., Any]) -> Primitive:
+    """A call of the target; of the same shape as `plain`, which takes its place when exported."""
+    primitive = Primitive(target)
+
+    @primitive.def_abstract_eval
+    def _(*given, **options):
+        arrays = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in given)
+        out = jax.eval_shape(partial(plain, **options), *arrays)
+        return core.ShapedArray(out.shape, out.dtype)
+
+    def lower(ctx: Any, *operands: Any, **options: Any) -> Any:
+        if ctx.module_context.lowering_parameters.for_export:
+            return mlir.lower_fun(partial(plain, **options), multiple_results=False)(ctx, *operands)
+        config = json.dumps(describe(*ctx.avals_in, **options))
+        return jax.ffi.ffi_lowering(target, api_version=2, backend_config=config)(ctx, *operands)
+
+    mlir.register_lowering(primitive, lower)
+    return primitive
 
 
-def _by_xla(x: Array, w: Array, *, strides: Pair, padding: Pads) -> Array:
-    return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=LAYOUT)
+def _xla_convolution(x: Array, w: Array, *, strides: Pair, padding: Pads) -> Array:
+    layout = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=layout)
 
 
-@_convolution.def_abstract_eval
-def _(x, w, **options):
-    y = jax.eval_shape(
-        partial(_by_xla, **options), *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (x, w))
-    )
-    return core.ShapedArray(y.shape, y.dtype)
-
-
-def _lower(ctx: Any, x: Any, w: Any, *, strides: Pair, padding: Pads) -> Any:
-    if ctx.module_context.lowering_parameters.for_export:
-        options = {"strides": strides, "padding": padding}
-        return mlir.lower_fun(partial(_by_xla, **options), multiple_results=False)(ctx, x, w)
-    config = _description(ctx.avals_in[1].shape[:2], strides, padding)
-    rule = jax.ffi.ffi_lowering(TARGET, api_version=2, backend_config=json.dumps(config))
-    return rule(ctx, x, w)
-
-
-mlir.register_lowering(_convolution, _lower)
-
-
-def _description(taps: Sequence[int], strides: Pair, padding: Pads) -> dict[str, Any]:
+def _describe_convolution(x: Any, w: Any, *, strides: Pair, padding: Pads) -> dict[str, Any]:
     """XLA's OneDnnConvolutionConfig: which axis means what, and the window."""
+    del x
     images = {"dims": 4, "data": {"batch_dim": 0, "feature_dim": 3, "spatial_dims": [1, 2]}}
     axes = {"input_feature_dim": 2, "output_feature_dim": 3, "spatial_dims": [0, 1]}
     window = {
-        "size": list(taps),
+        "size": w.shape[:2],
         "pad_left": [before for before, _ in padding],
         "pad_right": [after for _, after in padding],
-        "strides": list(strides),
+        "strides": strides,
         "window_dilations": [1, 1],
     }
-    return {
-        "onednn_conv_config": {
-            "dims": 4,
-            "feature_groups": 1,
-            "input": images,
-            "kernel": {"dims": 4, "filter": axes},
-            "output": images,
-            "window": window,
-        }
-    }
+    sides = {"input": images, "kernel": {"dims": 4, "filter": axes}, "output": images}
+    return {"onednn_conv_config": {"dims": 4, "feature_groups": 1, "window": window, **sides}}
+
+
+def _describe_product(a: Any, b: Any) -> dict[str, Any]:
+    """XLA's OneDnnMatMulConfig: two matrices, row by row."""
+    del a, b
+    matrix = {"dims": 2, "tensor": {"dimensions": [1, 2]}}  # counted from 1
+    return {"onednn_matmul_config": {"lhs": matrix, "rhs": matrix, "result": matrix}}
+
+
+_convolution = _primitive("__onednn$convolution", _xla_convolution, _describe_convolution)
+_product = _primitive("__onednn$matmul", jnp.matmul, _describe_product)
 
 
 def convolve(g: Geometry, x: Array, w: Array) -> Array:
@@ -150,6 +161,18 @@ def transpose(g: Geometry, y: Array, w: Array) -> Array:
     w = split_kernel(g, w)[::-1, ::-1].swapaxes(2, 3)
     x = _convolution.bind(y, w, strides=(1, 1), padding=padding)
     return join(g._replace(padding=lead), x)
+
+
+def correlate(g: Geometry, x: Array, y: Array) -> Array:
+    """As `direct.correlate`, always with planes."""
+    cx, cy = x.shape[3], y.shape[3]
+    w = sum_chunks(
+        lambda x, y: _product.bind(direct.planes(g, x), y.reshape(-1, cy)),
+        direct.chunk(g, x, cx, cy),
+        x,
+        y,
+    )
+    return w.reshape(*g.kernel, cx, cy)
 
 
 def _cut(g: Geometry) -> tuple[Pads, Pads]:
