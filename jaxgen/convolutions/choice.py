@@ -15,16 +15,28 @@ precision "highest", as of any product in JAX, and gets the definition.
 """
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from jaxgen.convolutions import direct, fourier, karatsuba, neighbours, onednn, unit_stride
 from jaxgen.convolutions.geometry import Geometry
 from jaxgen.convolutions.neighbours import FOURS, PAIRS
 
-Form = Any  # a module, or `Neighbours`, with convolve, transpose and, most of them, correlate
+
+class Form(Protocol):
+    """A module, or `Neighbours`. All but `unit_stride` have `correlate` as well."""
+
+    def convolve(self, g: Geometry, x: Array, w: Array, /) -> Array:
+        """Value."""
+        ...
+
+    def transpose(self, g: Geometry, y: Array, w: Array, /) -> Array:
+        """Gradient in x, given the gradient in y."""
+        ...
+
 
 NUMBER = 128
 PATCHES = (direct, PAIRS, FOURS)
