@@ -39,7 +39,7 @@ from jaxgen.convolutions.phases import join, split_kernel
 from jaxgen.errors import UserError
 
 VARIABLE = "JAXGEN_ONEDNN"
-TESTED = ("0.10.2",)  # versions of jaxlib
+TESTED = ("0.10.2", "0.12.0.1")  # versions of jaxlib: the newest for Python 3.11, and above
 LANES = 16  # features a register of AVX-512 holds
 Pads = tuple[Pair, Pair]
 
