@@ -118,7 +118,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--torch-defaults",
         action="store_true",
-        help="PyTorch with its default optimizer and layout, float32, in a part of its own",
+        help="both without their fastest settings, float32, in a part of its own",
     )
     parser.add_argument("--data-dir", help="where prepared sets live, as for the experiments")
     parser.add_argument("--animals", help="folder of photographs, one sub-folder a class")

@@ -282,7 +282,7 @@ def test_onednn_is_asked_for_within_traces_and_not_in_exported_programs():
 
 def missing():
     return onednn._primitive(
-        "__nobody$convolution", onednn._xla_convolution, onednn._describe_convolution
+        "__nobody$convolution", onednn.convolution, onednn._describe_convolution
     )
 
 

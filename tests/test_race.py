@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 from benchmarks import measuring  # noqa: E402
+from benchmarks.race import parse  # noqa: E402
 from benchmarks.racing import devices, report, turns  # noqa: E402
 from benchmarks.racing.agreement import disagreement  # noqa: E402
 from benchmarks.racing.course import COURSES, Course  # noqa: E402
@@ -49,6 +50,14 @@ def test_both_as_they_come():
     assert devices.environment(untuned)["JAXGEN_ONEDNN"] == "0"
     assert untuned.device == fastest.device
     assert untuned.precision == fastest.precision
+
+
+def test_defaults_are_raced_in_float32(monkeypatch, capsys):
+    words = ["race.py", "--torch-defaults", "--precision", "tf32"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit):
+        parse()
+    assert "--torch-defaults: expected --precision float32, got tf32" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("quick", "short"), [(1.0, True), (4.0, False)])

@@ -44,6 +44,12 @@ class Geometry(NamedTuple):
         return self.padding[0][0], self.padding[1][0]
 
 
+def convolution(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair]) -> Array:
+    """XLA's own, of images [N, H, W, C] and a kernel [kh, kw, C, features]."""
+    layout = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=layout)
+
+
 def fit(a: Array, lead: Pair, shape: Pair) -> Array:
     """Give [N, H, W, C] `lead` rows and columns of zeros in front, and crop or pad it to shape."""
     edges = [

@@ -15,7 +15,7 @@ from jax import Array, lax
 from jax.custom_batching import custom_vmap
 
 from jaxgen.convolutions.choice import choose
-from jaxgen.convolutions.geometry import Geometry
+from jaxgen.convolutions.geometry import Geometry, convolution
 
 # On CPU, XLA's own forms of the two gradients can be a hundred times slower than its product of
 # matrices; the choice is among forms made of those. Elsewhere vendors' libraries have kernels for
@@ -23,8 +23,7 @@ from jaxgen.convolutions.geometry import Geometry
 
 
 def _xla_convolve(g: Geometry, x: Array, w: Array) -> Array:
-    layout = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, w, g.strides, g.padding, dimension_numbers=layout)
+    return convolution(x, w, g.strides, g.padding)
 
 
 def _xla_transpose(g: Geometry, y: Array, w: Array) -> Array:

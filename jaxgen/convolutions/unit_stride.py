@@ -7,9 +7,9 @@ convolution whose output is no larger than its input along either axis (jax 0.10
 is made larger by a row that nobody reads. There is no kernel for the gradient in the weights.
 """
 
-from jax import Array, lax
+from jax import Array
 
-from jaxgen.convolutions.geometry import Geometry, Pair
+from jaxgen.convolutions.geometry import Geometry, convolution
 from jaxgen.convolutions.phases import join, split, split_kernel
 
 
@@ -18,17 +18,12 @@ def applies(g: Geometry) -> bool:
     return g.phase_taps != (1, 1)
 
 
-def _convolve(x: Array, w: Array, rows: Pair, cols: Pair) -> Array:
-    layout = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, w, (1, 1), (rows, cols), dimension_numbers=layout)
-
-
 def convolve(g: Geometry, x: Array, w: Array) -> Array:
     """Of all images, one above the other, as one: the places between two of them are left out."""
     (h, width), (qh, _) = g.grid, g.phase_taps
     x = split(g, x, g.grid)
     n, rows, cols, c = x.shape
-    y = _convolve(x.reshape(1, n * rows, cols, c), split_kernel(g, w), (0, qh), (0, 0))
+    y = convolution(x.reshape(1, n * rows, cols, c), split_kernel(g, w), (1, 1), ((0, qh), (0, 0)))
     return y[0, : n * rows].reshape(n, rows, width, -1)[:, :h]
 
 
@@ -36,4 +31,4 @@ def transpose(g: Geometry, y: Array, w: Array) -> Array:
     """With the kernel turned round, over a grid padded on all sides."""
     rows, cols = (taps - 1 for taps in g.phase_taps)
     w = split_kernel(g, w)[::-1, ::-1].swapaxes(2, 3)
-    return join(g, _convolve(y, w, (rows, rows), (cols, cols)))
+    return join(g, convolution(y, w, (1, 1), ((rows, rows), (cols, cols))))

@@ -92,6 +92,8 @@ def _keep_compiled_programs() -> None:
     folder is the user's own. Where the user has chosen a folder (JAX_COMPILATION_CACHE_DIR), or
     none can be had, JAX's configuration stays as it is.
     """
+    if onednn.wanted():  # what calls oneDNN cannot be kept, and JAX says so of each program
+        warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
     if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return
     try:
@@ -100,8 +102,6 @@ def _keep_compiled_programs() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    if onednn.wanted():  # what calls oneDNN cannot be kept, and JAX says so of each program
-        warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
 
 
 def _known_from_data(config: flags.Config, dataset: Dataset) -> dict[str, Any]:
