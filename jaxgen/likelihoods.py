@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.errors import UserError
+from jaxgen.softplus import softplus
 from jaxgen.types import Array
 
 # (x − mean)² / (2 · variance) is the squared error itself, neither half of it nor twice.
@@ -68,7 +69,7 @@ def bernoulli() -> Likelihood:
     """
 
     def log_prob(logits: Array, images: Array) -> Array:
-        return _sum_over_pixels(images * logits - jax.nn.softplus(logits))
+        return _sum_over_pixels(images * logits - softplus(logits))
 
     return Likelihood(log_prob, jax.nn.sigmoid)
 

@@ -16,10 +16,10 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "jaxgen."
 
 # Who may lean on whom: a module may import what stands above it, and its own package.
 ORDER = """
-    errors files types losses adversarial_losses diversity importance likelihoods pixels
-    schedules objectives convolutions transforms remembering networks monte_carlo latent_models
-    vae hierarchy gan learners systems classifiers latents data evaluation checkpoints interop
-    images plots flags workdir runs exploration gallery
+    errors files types losses adversarial_losses diversity importance softplus likelihoods
+    pixels schedules objectives convolutions transforms remembering networks monte_carlo
+    latent_models vae hierarchy gan learners systems classifiers latents data evaluation checkpoints
+    interop images plots flags workdir runs exploration gallery
 """.split()
 
 PROGRAM = """
