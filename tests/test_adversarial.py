@@ -47,6 +47,7 @@ class Plain:
         self.optimizer_state = dict(state.optimizer_state)
         self.weight_bound = weight_bound
         self.calls = {"generator": 0, "critic": 0}
+        self.norms = {"generator": [], "critic": []}
 
     def forward(self, name, params, x):
         variables = {"params": params, "batch_stats": self.stats[name]}
@@ -56,6 +57,8 @@ class Plain:
         return out
 
     def descend(self, name, grads):
+        squares = [np.sum(np.square(np.float64(leaf))) for leaf in jax.tree.leaves(grads)]
+        self.norms[name].append(np.sqrt(sum(squares)))
         updates, self.optimizer_state[name] = self.optimizers[name].update(
             grads, self.optimizer_state[name], self.params[name]
         )
@@ -221,6 +224,10 @@ def test_steps_are_those_of_the_plain_loop(name):
             metrics["critic_loss"], np.average(np.asarray(values), weights=sizes), rtol=2e-5
         )
         np.testing.assert_allclose(metrics["generator_loss"], value, rtol=2e-5, atol=1e-7)
+        norm = np.average(plain.norms["critic"][-len(sizes) :], weights=sizes)
+        np.testing.assert_allclose(metrics["critic_gradient_norm"], norm, rtol=1e-4)
+        norm = plain.norms["generator"][-1]
+        np.testing.assert_allclose(metrics["generator_gradient_norm"], norm, rtol=1e-4)
         for mine, theirs in ((state.batch_stats, plain.stats), (state.params, plain.params)):
             jax.tree.map(
                 lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6), mine, theirs
