@@ -77,25 +77,21 @@ def main() -> None:
             if options.quick:
                 print(report.everything({part: {kind: {name: entry}}}))
                 continue
-            keep(path, part, options.threads, device, kind, name, entry)
+            if options.populations:
+                name = f"{name} x {options.population}"
+            machine = measuring.machine(options.threads) | {"accelerator": device}
+            keep(path, machine, (part, kind, name), entry)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def keep(
-    path: Path,
-    part: str,
-    threads: int,
-    device: str | None,
-    kind: str,
-    name: str,
-    entry: dict[str, Any],
+    path: Path, machine: dict[str, Any], where: tuple[str, str, str], entry: dict[str, Any]
 ) -> None:
     """Adds an entry to the machine's file, in the place of an older one, and prints it."""
+    part, kind, name = where
     result = json.loads(path.read_text()) if path.exists() else {}
-    result["machine"] = measuring.machine(threads) | {"accelerator": device}
-    if kind == "populations":
-        name = f"{name} x {entry['population']}"
+    result["machine"] = machine
     result.setdefault(part, {}).setdefault(kind, {})[name] = entry
     measuring.write(path, result)
     print(report.everything({part: {kind: {name: entry}}}))

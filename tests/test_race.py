@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 from benchmarks import measuring  # noqa: E402
-from benchmarks.race import parse  # noqa: E402
+from benchmarks.race import keep, parse  # noqa: E402
 from benchmarks.racing import devices, report, turns  # noqa: E402
 from benchmarks.racing.agreement import disagreement  # noqa: E402
 from benchmarks.racing.course import COURSES, Course  # noqa: E402
@@ -209,6 +209,25 @@ def test_a_result_is_written_whole_or_not_at_all(tmp_path):
     assert json.loads(path.read_text()) == {"a": 1}
 
 
+def test_keeping_an_entry_leaves_the_others(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("benchmarks.race.ROOT", tmp_path)
+    path, machine = tmp_path / "race.json", {"processor": "a processor"}
+    for part, name in (("float32", "a"), (report.UNTUNED, "a"), ("float32", "b")):
+        keep(path, machine, (part, "systems", name), entry())
+    keep(path, machine, ("float32", "systems", "a"), entry(steps=117))
+    assert json.loads(path.read_text()) == {
+        "machine": machine,
+        "float32": {"systems": {"a": entry(steps=117), "b": entry()}},
+        report.UNTUNED: {"systems": {"a": entry()}},
+    }
+    assert "kept in race.json" in capsys.readouterr().out
+
+
+def test_all_that_is_kept_is_shown():
+    for path in measuring.RESULTS.glob("race_*.json"):
+        assert set(json.loads(path.read_text())) - {"machine"} <= set(report.PARTS)
+
+
 @needs_torch
 def test_pictures_are_what_the_images_are():
     from benchmarks.racing.torch_sides import Pictures
@@ -279,11 +298,12 @@ def test_the_whole_race_on_few_images(idx_folder, tmp_path):
     assert "† extrapolated: vae_mnist from 50 of 468 steps" in done.stdout
 
 
-def test_the_numbers_in_the_readme_come_from_results():
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize(("name", "part"), [("README.md", "float32")])
+def test_published_numbers_come_from_results(name, part):
+    text = (ROOT / name).read_text()
     start = text.index("|  | PyTorch, DataLoader |")
     rows = [line for line in text[start:].split("\n\n")[0].splitlines() if "**" in line]
     assert rows
     kept = [json.loads(path.read_text()) for path in measuring.RESULTS.glob("race_*.json")]
-    tables = [report.times_table(result["float32"]["systems"]) for result in kept]
+    tables = [report.times_table(result[part]["systems"]) for result in kept]
     assert any(all(row in table.splitlines() for row in rows) for table in tables)

@@ -29,7 +29,7 @@ STARTS = {
     "jaxgen_script_cold": "experiments/vae_mnist.py, first start",
     "jaxgen_script_kept": "experiments/vae_mnist.py, later starts",
 }
-UNTUNED = "float32, PyTorch's defaults"
+UNTUNED = "float32, both as they come"
 PARTS = ("float32", UNTUNED, "tf32", "bf16")
 COLOURS = ("#bbbbbb", "#999999", "#777777", "#9ecae1", "#3182bd")
 

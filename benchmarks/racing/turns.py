@@ -153,6 +153,7 @@ def race(the: Race, course: Course) -> dict[str, Any]:
             rows[side]["to_held_out"] = to_held_out(course, workers[side])
     result = {
         "versions": measuring.versions(),
+        "settings": the.choice._asdict(),
         "dataset": facts["dataset"],
         "fingerprint": facts["fingerprint"],
         "parameters": facts["parameters"],
@@ -193,6 +194,7 @@ def population(the: Race, course: Course) -> dict[str, Any]:
     finish(workers)
     return {
         "versions": measuring.versions(),
+        "settings": the.choice._asdict(),
         "dataset": facts["dataset"],
         "population": number,
         "batch_size": course.batch_size,
