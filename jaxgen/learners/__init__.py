@@ -4,7 +4,8 @@ Here a step is differentiated, jit-compiled and scanned over an epoch; nothing h
 family of models it moves.
 """
 
-from jaxgen.learners.adversarial import AdversarialState, adversarial, with_averaged_generator
+from jaxgen.learners.adversarial import adversarial
+from jaxgen.learners.adversarial_state import AdversarialState, with_averaged_generator
 from jaxgen.learners.minimizing import MinimizeState, minimize
 
 __all__ = [

@@ -23,7 +23,7 @@ Running averages never enter a gradient: they are what evaluation and samples ar
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ import optax
 
 from jaxgen.diversity import relative_diversity
 from jaxgen.errors import UserError, expect_at_least
+from jaxgen.learners.adversarial_state import AdversarialState
 from jaxgen.learners.batches import (
     full_batches,
     loop_over_batches,
@@ -44,45 +45,6 @@ from jaxgen.types import AdversarialModel, Array, Learner, Metrics, PyTree
 
 WHOLE_EPOCH = 2**31 - 1  # more steps than any epoch has
 DIVERSITY_SAMPLES = 256  # their mean pairwise distance is known to about a percent
-
-
-class AdversarialState(NamedTuple):
-    """What the next step of `adversarial` needs; the dicts have the keys "generator" and "critic".
-
-    Attributes:
-      step: int32, the number of generator updates.
-      params: of both networks.
-      batch_stats: running averages of BatchNorm; {} where a network has none.
-      optimizer_state: of both optimizers.
-      ema: the exponential moving average of the generator's variables; {} where it is off.
-    """
-
-    step: Array
-    params: dict[str, PyTree]
-    batch_stats: dict[str, PyTree]
-    optimizer_state: dict[str, optax.OptState]
-    ema: PyTree
-
-    def variables(self, player: str) -> PyTree:
-        """One network's variables, as linen's `apply` takes them."""
-        return {"params": self.params[player], "batch_stats": self.batch_stats[player]}
-
-    def changed(self, player: str, **fields: PyTree) -> "AdversarialState":
-        """The state with other `params`, `batch_stats` or `optimizer_state` of one network."""
-        return self._replace(
-            **{name: getattr(self, name) | {player: value} for name, value in fields.items()}
-        )
-
-
-def with_averaged_generator(state: AdversarialState) -> AdversarialState:
-    """The state with the moving average in the generator's place, for a learner's `sample`.
-
-    Raises:
-      UserError: where the learner keeps no average.
-    """
-    if not state.ema:
-        raise UserError("expected a state with an averaged generator, got none: set ema_decay")
-    return state.changed("generator", **state.ema)
 
 
 def adversarial(
