@@ -4,7 +4,7 @@
 
 A processor does some hundred operations in the time that a number takes to be written to the
 cache and read back; 128 is a round figure for it, not a fit to one machine: at half and at twice
-that, four in five choices for the layers of benchmarks/convolutions.py and of the systems here
+that, four in five choices for the layers of benchmarks/layers.py and of the systems here
 stay what they are. Each form is counted by what it writes for one image, roughly: how often a
 number passes through memory before it reaches the product.
 
