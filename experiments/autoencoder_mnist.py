@@ -6,7 +6,8 @@ Each epoch: test images above their reconstructions, which are sharper than a VA
 draws from N(0, I), which are not digits: nothing tells the codes to follow that distribution.
 """
 
-from jaxgen import images, pixels, runs, systems
+from jaxgen import images, runs, systems
+from jaxgen.models import pixels
 
 
 def main() -> None:

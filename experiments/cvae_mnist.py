@@ -9,7 +9,8 @@ writing all the digits, and test images above their reconstructions.
 import jax
 import jax.numpy as jnp
 
-from jaxgen import exploration, images, pixels, runs, systems
+from jaxgen import exploration, images, runs, systems
+from jaxgen.models import pixels
 
 COLUMNS = 10
 

@@ -8,7 +8,8 @@ eight stages of the paper (arXiv:1509.00519), which took 3280 epochs; --num-epoc
 Each epoch: samples from the prior, and test images above their reconstructions.
 """
 
-from jaxgen import exploration, images, pixels, runs, systems
+from jaxgen import exploration, images, runs, systems
+from jaxgen.models import pixels
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ Each epoch: images generated from the same latents, and test images above their 
 the weights of the newest epochs are in checkpoints/. In the end: the three loss curves.
 """
 
-from jaxgen import exploration, images, likelihoods, runs, systems
+from jaxgen import exploration, images, runs, systems
+from jaxgen.models import likelihoods
 
 
 def main() -> None:

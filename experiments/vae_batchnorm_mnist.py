@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import classifiers, exploration, images, latents, losses, pixels, runs, systems
+from jaxgen import classifiers, exploration, images, latents, runs, systems
+from jaxgen.models import losses, pixels
 
 NOISE_SCALE = 0.5  # of the added noise, in standard deviations of the prior
 CLASSIFIER_EPOCHS, CLASSIFIER_BATCH_SIZE = 3, 64

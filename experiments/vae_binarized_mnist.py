@@ -8,7 +8,8 @@ means of the whole test set, in latents.npz and as a map of their two principal 
 
 import numpy as np
 
-from jaxgen import exploration, images, pixels, runs, systems
+from jaxgen import exploration, images, runs, systems
+from jaxgen.models import pixels
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ Each epoch: samples from the prior, test images above their reconstructions, and
 every step for TensorBoard.
 """
 
-from jaxgen import exploration, images, likelihoods, runs, systems
+from jaxgen import exploration, images, runs, systems
+from jaxgen.models import likelihoods
 
 
 def main() -> None:

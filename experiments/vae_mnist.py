@@ -5,7 +5,8 @@
 Each epoch: 128 samples from the prior, and test images above their reconstructions.
 """
 
-from jaxgen import exploration, images, pixels, runs, systems
+from jaxgen import exploration, images, runs, systems
+from jaxgen.models import pixels
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from jaxgen.learners import minimize
+from jaxgen.models.pixels import unit_interval
 from jaxgen.networks.layers import batch_norm, dense
-from jaxgen.pixels import unit_interval
 from jaxgen.types import Array, Learner, Metrics, Model, PyTree
 
 # Mean and standard deviation of MNIST's training pixels.

@@ -9,7 +9,8 @@ images/latent-interpolations.png  from one test image to another, linear above s
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import images, latents, losses, plots
+from jaxgen import images, latents, plots
+from jaxgen.models import losses
 from jaxgen.runs import Run
 
 NUM_DIMENSIONS = 10

@@ -9,11 +9,11 @@ import optax
 import pytest
 from marks import slow_but
 
-from jaxgen import gan, systems
-from jaxgen.adversarial_losses import NON_SATURATING
-from jaxgen.diversity import mean_pairwise_distance, relative_diversity
+from jaxgen import models, systems
 from jaxgen.errors import UserError
 from jaxgen.learners import adversarial, with_averaged_generator
+from jaxgen.models.adversarial_losses import NON_SATURATING
+from jaxgen.models.diversity import mean_pairwise_distance, relative_diversity
 from jaxgen.networks.dcgan import PyramidCritic, PyramidGenerator
 from jaxgen.networks.mlp import MLPCritic, MLPGenerator
 from jaxgen.transforms import clip_weights
@@ -163,7 +163,7 @@ class Game(NamedTuple):
 def dcgan(num_critic_steps):
     networks = {"generator": PyramidGenerator(SHAPE, 3), "critic": PyramidCritic(SHAPE, 4)}
     optimizers = {name: SGD for name in networks}
-    model = gan.gan(
+    model = models.gan(
         **networks,
         image_shape=SHAPE,
         latent_size=LATENTS,
@@ -186,7 +186,7 @@ def dcgan(num_critic_steps):
 def wgan():
     networks = {"generator": MLPGenerator((6, 5), SHAPE), "critic": MLPCritic((6,))}
     optimizers = {name: SGD for name in networks}
-    model = gan.wgan(**networks, image_shape=SHAPE, latent_size=LATENTS, weight_bound=0.05)
+    model = models.wgan(**networks, image_shape=SHAPE, latent_size=LATENTS, weight_bound=0.05)
     learner = adversarial(
         model,
         optimizers["generator"],

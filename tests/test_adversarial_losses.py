@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxgen import adversarial_losses as losses
 from jaxgen.convolutions import conv
+from jaxgen.models import adversarial_losses as losses
 
 REAL = np.array([-3.0, -0.5, 0.0, 0.4, 1.5, 40.0])
 FAKE = np.array([2.0, -1.5, 0.0, 0.7, -40.0, 0.25])

@@ -10,9 +10,10 @@ import optax
 import pytest
 from marks import slow_but
 
-from jaxgen import adversarial_losses, gan
+from jaxgen import models
 from jaxgen.errors import UserError
 from jaxgen.learners import adversarial
+from jaxgen.models import adversarial_losses
 from jaxgen.networks.layers import batch_norm
 from jaxgen.networks.mlp import MLPCritic, MLPGenerator
 
@@ -32,7 +33,7 @@ class NormedCritic(nn.Module):
 
 def model(critic=None, **options):
     options = {"image_shape": SHAPE, "latent_size": 4} | options
-    return gan.gan(MLPGenerator((6,), SHAPE), critic or NormedCritic(), **options)
+    return models.gan(MLPGenerator((6,), SHAPE), critic or NormedCritic(), **options)
 
 
 def pixels(seed=0, count=BATCH):
@@ -133,7 +134,7 @@ def test_one_generator_step_raises_the_mean_score_of_its_fakes(name):
 
 
 def test_the_wasserstein_estimate_is_the_difference_of_mean_scores():
-    m = gan.wgan(
+    m = models.wgan(
         MLPGenerator((6,), SHAPE),
         MLPCritic((5,)),
         image_shape=SHAPE,
@@ -164,7 +165,7 @@ def test_the_wasserstein_estimate_is_the_difference_of_mean_scores():
 
 
 def test_batch_norm_under_a_gradient_penalty_is_a_user_error():
-    m = gan.wgan(
+    m = models.wgan(
         MLPGenerator((6,), SHAPE),
         NormedCritic(),
         image_shape=SHAPE,
@@ -181,7 +182,7 @@ def test_an_impossible_penalty_is_a_user_error(weight):
     with pytest.raises(
         UserError, match=f"penalty_weight to be a number of at least 0, got {weight}"
     ):
-        gan.wgan(*networks, image_shape=SHAPE, latent_size=4, penalty_weight=weight)
+        models.wgan(*networks, image_shape=SHAPE, latent_size=4, penalty_weight=weight)
 
 
 def test_impossible_images_and_latents_are_user_errors():
@@ -205,7 +206,7 @@ class Identity(nn.Module):
 def test_wgan_gp_in_one_dimension_reaches_its_optimum():
     # The best critic has slope s = 1 + W/(2λ): it maximises W s − λ (s − 1)². Its estimate is
     # W s = W + W²/(2λ), 3.45 for W = 3 and λ = 10.
-    m = gan.wgan(
+    m = models.wgan(
         Identity(),
         MLPCritic((32, 32), nn.leaky_relu),
         image_shape=(1, 1, 1),

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import likelihoods
 from jaxgen.errors import UserError
-from jaxgen.likelihoods import SQUARED_ERROR_VARIANCE, gaussian, gaussian_learned_scale
+from jaxgen.models import likelihoods
+from jaxgen.models.likelihoods import SQUARED_ERROR_VARIANCE, gaussian, gaussian_learned_scale
 
 SHAPE = (5, 4, 3, 2)  # [B, H, W, C]
 NUM_VALUES = 24

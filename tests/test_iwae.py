@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import importance, losses, systems
+from jaxgen import systems
 from jaxgen.errors import UserError
-from jaxgen.hierarchy import Hierarchy, hierarchical_vae
-from jaxgen.likelihoods import Likelihood
-from jaxgen.vae import vae
+from jaxgen.models import importance, losses
+from jaxgen.models.hierarchical import Hierarchy, hierarchical_vae
+from jaxgen.models.likelihoods import Likelihood
+from jaxgen.models.variational import vae
 
 # p(z) = N(0, I), p(x|z) = N(Az + b, I): p(x) = N(b, AAᵀ + I).
 # Two layers: z₂ ~ N(0, I), z₁ ~ N(Cz₂ + d, S), x ~ N(Az₁ + b, I).

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.likelihoods import bernoulli
+from jaxgen.models.likelihoods import bernoulli
 
 SHAPE = (5, 4, 3, 2)  # [B, H, W, C]
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import losses
+from jaxgen.models import losses
 
 # float32 rounds to 6e-8; a term takes about five roundings, and terms of one sign add no more.
 RTOL = 1e-6

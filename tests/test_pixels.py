@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen.errors import UserError
-from jaxgen.pixels import binarize, check_binarization, unit_interval
+from jaxgen.models.pixels import binarize, check_binarization, unit_interval
 
 
 def test_uint8_is_divided_by_255():

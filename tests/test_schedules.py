@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgen import schedules
 from jaxgen.errors import UserError
+from jaxgen.models import schedules
 
 
 @pytest.mark.parametrize("steps", [1, 10, 7])

@@ -11,9 +11,9 @@ import pytest
 import references
 
 from jaxgen.errors import UserError
-from jaxgen.likelihoods import Likelihood, bernoulli
+from jaxgen.models.likelihoods import Likelihood, bernoulli
+from jaxgen.models.variational import autoencoder, vae
 from jaxgen.networks.mlp import MLPDecoder, MLPEncoder
-from jaxgen.vae import autoencoder, vae
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -30,7 +30,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgen.diversity import relative_diversity
 from jaxgen.errors import UserError, expect_at_least
 from jaxgen.learners.adversarial_state import AdversarialState
 from jaxgen.learners.batches import (
@@ -40,7 +39,8 @@ from jaxgen.learners.batches import (
     scan_batches,
     take,
 )
-from jaxgen.pixels import unit_interval
+from jaxgen.models.diversity import relative_diversity
+from jaxgen.models.pixels import unit_interval
 from jaxgen.types import AdversarialModel, Array, Learner, Metrics, PyTree
 
 WHOLE_EPOCH = 2**31 - 1  # more steps than any epoch has

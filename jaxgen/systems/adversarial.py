@@ -4,10 +4,11 @@ from typing import Literal
 
 import optax
 
-from jaxgen import adversarial_losses, gan
-from jaxgen.adversarial_losses import AdversarialLoss
+from jaxgen import models
 from jaxgen.errors import UserError
 from jaxgen.learners import adversarial
+from jaxgen.models import adversarial_losses
+from jaxgen.models.adversarial_losses import AdversarialLoss
 from jaxgen.networks.dcgan import DigitCritic, DigitGenerator, PyramidCritic, PyramidGenerator
 from jaxgen.networks.layers import RunningVariance
 from jaxgen.networks.mlp import MLPCritic, MLPGenerator
@@ -48,7 +49,7 @@ def dcgan_mnist(
       ema_decay: decay of a moving average of the generator, sampled beside it; none for no average.
       batch_size: real images, and fakes, an update.
     """
-    model = gan.gan(
+    model = models.gan(
         DigitGenerator(image_shape, generator_features, running_variance),
         DigitCritic(critic_features, running_variance),
         image_shape=image_shape,
@@ -91,7 +92,7 @@ def dcgan_flowers(
       ema_decay: decay of a moving average of the generator, sampled beside it; none for no average.
       batch_size: real images, and fakes, an update.
     """
-    model = gan.gan(
+    model = models.gan(
         PyramidGenerator(image_shape, features),
         PyramidCritic(image_shape, features),
         image_shape=image_shape,
@@ -138,7 +139,7 @@ def wgan_mnist(
       ema_decay: decay of a moving average of the generator, sampled beside it; none for no average.
       batch_size: real images, and fakes, an update.
     """
-    model = gan.wgan(
+    model = models.wgan(
         MLPGenerator(generator_sizes, image_shape, running_variance=running_variance),
         MLPCritic(critic_sizes),
         image_shape=image_shape,
@@ -184,7 +185,7 @@ def wgan_gp_mnist(
       ema_decay: decay of a moving average of the generator, sampled beside it; none for no average.
       batch_size: real images, and fakes, an update.
     """
-    model = gan.wgan(
+    model = models.wgan(
         MLPGenerator(generator_sizes, image_shape),
         MLPCritic(critic_sizes),
         image_shape=image_shape,

@@ -5,14 +5,14 @@ from typing import Unpack
 
 import flax.linen as nn
 
-from jaxgen import vae
+from jaxgen import models
 from jaxgen.errors import expect_at_least
 from jaxgen.learners import minimize
-from jaxgen.likelihoods import bernoulli
+from jaxgen.models.likelihoods import bernoulli
+from jaxgen.models.objectives import ObjectiveKeywords, takes_objective
+from jaxgen.models.pixels import Binarization
 from jaxgen.networks.layers import RunningVariance
 from jaxgen.networks.mlp import MLPDecoder, MLPEncoder
-from jaxgen.objectives import ObjectiveKeywords, takes_objective
-from jaxgen.pixels import Binarization
 from jaxgen.systems.optimizers import adam
 from jaxgen.types import Learner
 
@@ -40,7 +40,7 @@ def vae_mnist(
       learning_rate: step size of Adam.
       batch_size: images a step.
     """
-    model = vae.vae(
+    model = models.vae(
         MLPEncoder(hidden_sizes, latent_size),
         MLPDecoder(hidden_sizes[::-1], image_shape),
         bernoulli(),
@@ -76,7 +76,7 @@ def vae_binarized_mnist(
       batch_size: images a step.
     """
     activation = partial(nn.leaky_relu, negative_slope=0.2)
-    model = vae.vae(
+    model = models.vae(
         MLPEncoder(hidden_sizes, latent_size, activation),
         MLPDecoder(hidden_sizes[::-1], image_shape, activation),
         bernoulli(),
@@ -114,7 +114,7 @@ def vae_batchnorm_mnist(
       learning_rate: step size of Adam.
       batch_size: images a step.
     """
-    model = vae.vae(
+    model = models.vae(
         MLPEncoder(hidden_sizes, latent_size, batch_norm=True, running_variance=running_variance),
         MLPDecoder(
             hidden_sizes[::-1], image_shape, batch_norm=True, running_variance=running_variance
@@ -154,7 +154,7 @@ def cvae_mnist(
       batch_size: images a step.
     """
     expect_at_least("num_classes", num_classes, 1)
-    model = vae.vae(
+    model = models.vae(
         MLPEncoder(hidden_sizes, latent_size, num_classes=num_classes),
         MLPDecoder(hidden_sizes[::-1], image_shape, num_classes=num_classes),
         bernoulli(),
@@ -187,7 +187,7 @@ def autoencoder_mnist(
       learning_rate: step size of Adam.
       batch_size: images a step.
     """
-    model = vae.autoencoder(
+    model = models.autoencoder(
         MLPEncoder(hidden_sizes, latent_size),
         MLPDecoder(hidden_sizes[::-1], image_shape),
         bernoulli(),

@@ -4,13 +4,14 @@ from typing import Literal, Unpack, get_args
 
 import flax.linen as nn
 
-from jaxgen import likelihoods, vae
+from jaxgen import models
 from jaxgen.errors import UserError, expect_at_least
 from jaxgen.learners import minimize
-from jaxgen.likelihoods import Likelihood
+from jaxgen.models import likelihoods
+from jaxgen.models.likelihoods import Likelihood
+from jaxgen.models.objectives import ObjectiveKeywords, takes_objective
 from jaxgen.networks.conv import ConvDecoder, PoolingEncoder, StridedEncoder
 from jaxgen.networks.scale import LearnedScale
-from jaxgen.objectives import ObjectiveKeywords, takes_objective
 from jaxgen.systems.optimizers import adam
 from jaxgen.types import Learner
 
@@ -50,7 +51,7 @@ def vae_flowers(
     expect_at_least("image_channels", image_channels, 1)
     image_shape = (resolution, resolution, image_channels)
     decoder = ConvDecoder(channels[::-1], image_shape, kernel_size=2, batch_norm=batch_norm)
-    model = vae.vae(
+    model = models.vae(
         PoolingEncoder(channels, latent_size, batch_norm),
         *_observed(decoder, likelihood, scale),
         image_shape=image_shape,
@@ -93,7 +94,7 @@ def vae_animals(
     expect_at_least("image_channels", image_channels, 1)
     image_shape = (resolution, resolution, image_channels)
     decoder = ConvDecoder(channels[::-1], image_shape, kernel_size=4, batch_norm=batch_norm)
-    model = vae.vae(
+    model = models.vae(
         StridedEncoder(channels, latent_size, batch_norm),
         *_observed(decoder, likelihood, scale),
         image_shape=image_shape,

@@ -5,16 +5,16 @@ from typing import Literal, Unpack, get_args
 import flax.linen as nn
 
 from jaxgen.errors import UserError
-from jaxgen.hierarchy import Hierarchy, hierarchical_vae
 from jaxgen.learners import minimize
-from jaxgen.likelihoods import bernoulli
+from jaxgen.models.hierarchical import Hierarchy, hierarchical_vae
+from jaxgen.models.likelihoods import bernoulli
+from jaxgen.models.objectives import ObjectiveKeywords, takes_objective
+from jaxgen.models.pixels import Binarization
+from jaxgen.models.schedules import burda
+from jaxgen.models.variational import vae
 from jaxgen.networks.mlp import MLPDecoder, MLPEncoder
-from jaxgen.objectives import ObjectiveKeywords, takes_objective
-from jaxgen.pixels import Binarization
-from jaxgen.schedules import burda
 from jaxgen.systems.optimizers import adam
 from jaxgen.types import Learner
-from jaxgen.vae import vae
 
 ADAM_EPSILON = 1e-4
 StochasticLayers = Literal[1, 2]

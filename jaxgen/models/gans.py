@@ -16,14 +16,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen.adversarial_losses import (
+from jaxgen.errors import UserError, expect_at_least
+from jaxgen.models.adversarial_losses import (
     NON_SATURATING,
     WASSERSTEIN,
     AdversarialLoss,
     gradient_penalty,
 )
-from jaxgen.errors import UserError, expect_at_least
-from jaxgen.pixels import unit_interval
+from jaxgen.models.pixels import unit_interval
 from jaxgen.transforms import share_on_bound
 from jaxgen.types import AdversarialModel, Array, Metrics, PyTree
 

@@ -15,7 +15,7 @@ noise.
 import jax
 import jax.numpy as jnp
 
-from jaxgen.losses import importance_weighted_bound
+from jaxgen.models.losses import importance_weighted_bound
 from jaxgen.types import Array, PyTree
 
 

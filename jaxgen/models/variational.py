@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxgen import importance, losses, objectives
-from jaxgen.latent_models import Autoencoder, Labels, model_of
-from jaxgen.likelihoods import Likelihood
-from jaxgen.monte_carlo import map_samples
-from jaxgen.objectives import Objective, ObjectiveKeywords
-from jaxgen.pixels import Binarization
+from jaxgen.models import importance, losses, objectives
+from jaxgen.models.latent import Autoencoder, Labels, model_of
+from jaxgen.models.likelihoods import Likelihood
+from jaxgen.models.monte_carlo import map_samples
+from jaxgen.models.objectives import Objective, ObjectiveKeywords
+from jaxgen.models.pixels import Binarization
 from jaxgen.types import Array, Metrics, Model, PyTree
 
 

@@ -15,13 +15,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen import importance, losses, objectives
-from jaxgen.latent_models import Labels, model_of
-from jaxgen.likelihoods import Likelihood
-from jaxgen.objectives import Objective, ObjectiveKeywords
-from jaxgen.pixels import Binarization, binarize, unit_interval
+from jaxgen.models import importance, losses, objectives
+from jaxgen.models.latent import Labels, model_of
+from jaxgen.models.likelihoods import Likelihood
+from jaxgen.models.objectives import Objective, ObjectiveKeywords
+from jaxgen.models.pixels import Binarization, binarize, unit_interval
+from jaxgen.models.variational import compare, draw, metrics_of
 from jaxgen.types import Array, Metrics, Model, PyTree
-from jaxgen.vae import compare, draw, metrics_of
 
 
 class Hierarchy(nn.Module):

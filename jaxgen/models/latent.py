@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.errors import UserError, expect_at_least
-from jaxgen.likelihoods import Likelihood
-from jaxgen.pixels import Binarization, binarize, check_binarization, unit_interval
+from jaxgen.models.likelihoods import Likelihood
+from jaxgen.models.pixels import Binarization, binarize, check_binarization, unit_interval
 from jaxgen.types import Array, Metrics, Model, PyTree
 
 Labels = tuple[Array, ...]  # one int32 [B], or none

@@ -15,8 +15,8 @@ from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack, cast, g
 import optax
 from jax.typing import ArrayLike
 
-from jaxgen import schedules
 from jaxgen.errors import UserError, expect_at_least
+from jaxgen.models import schedules
 from jaxgen.types import Array, Learner
 
 KLSchedule = Literal["constant", "linear", "cyclical"] | optax.Schedule
