@@ -6,8 +6,9 @@ Each epoch: test images above their reconstructions, which are sharper than a VA
 draws from N(0, I), which are not digits: nothing tells the codes to follow that distribution.
 """
 
-from jaxgen import images, runs, systems
+from jaxgen import runs, systems
 from jaxgen.models import pixels
+from jaxgen.visualization import grids
 
 
 def main() -> None:
@@ -17,9 +18,9 @@ def main() -> None:
         learner, originals = run.learner, run.test.images[:32]
         for state in run.epochs():
             samples = learner.sample(state, 128, run.key("samples"))
-            run.draw("samples", images.grid(samples, columns=16))
+            run.draw("samples", grids.grid(samples, columns=16))
             run.draw(
-                "reconstructions", images.pairs(originals, learner.reconstruct(state, originals))
+                "reconstructions", grids.pairs(originals, learner.reconstruct(state, originals))
             )
         run.curves("loss", "nats an image")
 

@@ -9,8 +9,10 @@ writing all the digits, and test images above their reconstructions.
 import jax
 import jax.numpy as jnp
 
-from jaxgen import exploration, images, runs, systems
+from jaxgen import runs, systems
 from jaxgen.models import pixels
+from jaxgen.runs import vae_pictures
+from jaxgen.visualization import grids
 
 COLUMNS = 10
 
@@ -27,12 +29,12 @@ def main() -> None:
         digits = jnp.repeat(jnp.arange(num_classes), COLUMNS)
         for state in run.epochs():
             samples = learner.decode(state, latents, labels=digits)
-            run.draw("samples", images.grid(samples, columns=COLUMNS))
+            run.draw("samples", grids.grid(samples, columns=COLUMNS))
             labels = run.labels(run.test.labels, len(originals))
             reconstructions = learner.reconstruct(state, originals, **labels)
-            run.draw("reconstructions", images.pairs(originals, reconstructions))
+            run.draw("reconstructions", grids.pairs(originals, reconstructions))
         run.curves("loss", "nats an image")
-        exploration.explore(run)
+        vae_pictures.explore(run)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ as a strip and a collage, 24 as an animation; and curves of losses, accuracies a
 """
 
 from jaxgen import runs, systems
-from jaxgen.gallery import Gallery
+from jaxgen.runs.gan_pictures import Gallery
 
 
 def main() -> None:

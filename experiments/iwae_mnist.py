@@ -8,8 +8,10 @@ eight stages of the paper (arXiv:1509.00519), which took 3280 epochs; --num-epoc
 Each epoch: samples from the prior, and test images above their reconstructions.
 """
 
-from jaxgen import exploration, images, runs, systems
+from jaxgen import runs, systems
 from jaxgen.models import pixels
+from jaxgen.runs import vae_pictures
+from jaxgen.visualization import grids
 
 
 def main() -> None:
@@ -19,13 +21,13 @@ def main() -> None:
         learner, originals = run.learner, run.test.images[:32]
         for state in run.epochs():
             samples = learner.sample(state, 128, run.key("samples"))
-            run.draw("samples", images.grid(samples, columns=16))
+            run.draw("samples", grids.grid(samples, columns=16))
             run.draw(
-                "reconstructions", images.pairs(originals, learner.reconstruct(state, originals))
+                "reconstructions", grids.pairs(originals, learner.reconstruct(state, originals))
             )
         run.curves("loss", "negative bound, nats an image")
         run.curves("elbo", "ELBO, nats an image")
-        exploration.explore(run)
+        vae_pictures.explore(run)
 
 
 if __name__ == "__main__":

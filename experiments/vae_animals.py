@@ -6,8 +6,10 @@ Each epoch: images generated from the same latents, and test images above their 
 the weights of the newest epochs are in checkpoints/. In the end: the three loss curves.
 """
 
-from jaxgen import exploration, images, runs, systems
+from jaxgen import runs, systems
 from jaxgen.models import likelihoods
+from jaxgen.runs import vae_pictures
+from jaxgen.visualization import grids
 
 
 def main() -> None:
@@ -16,13 +18,13 @@ def main() -> None:
         likelihoods.explain(run.config.hyperparameters["likelihood"], run.note)
         learner, originals = run.learner, run.test.images[:8]
         for state in run.epochs():
-            run.draw("samples", images.grid(learner.sample(state, 16, run.key("samples"))))
+            run.draw("samples", grids.grid(learner.sample(state, 16, run.key("samples"))))
             run.draw(
-                "reconstructions", images.pairs(originals, learner.reconstruct(state, originals))
+                "reconstructions", grids.pairs(originals, learner.reconstruct(state, originals))
             )
         for metric in ("loss", "reconstruction", "kl"):
             run.curves(metric, f"{metric}, nats an image")
-        exploration.explore(run)
+        vae_pictures.explore(run)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import classifiers, exploration, images, latents, runs, systems
+from jaxgen import runs, systems
+from jaxgen.evaluation import classifiers, latents
 from jaxgen.models import losses, pixels
+from jaxgen.runs import vae_pictures
+from jaxgen.visualization import grids
 
 NOISE_SCALE = 0.5  # of the added noise, in standard deviations of the prior
 CLASSIFIER_EPOCHS, CLASSIFIER_BATCH_SIZE = 3, 64
@@ -28,12 +31,12 @@ def main() -> None:
         learner, originals = run.learner, run.test.images[:32]
         for state in run.epochs():
             samples = learner.sample(state, 128, run.key("samples"))
-            run.draw("samples", images.grid(samples, columns=16))
+            run.draw("samples", grids.grid(samples, columns=16))
             run.draw(
-                "reconstructions", images.pairs(originals, learner.reconstruct(state, originals))
+                "reconstructions", grids.pairs(originals, learner.reconstruct(state, originals))
             )
         run.curves("loss", "nats an image")
-        exploration.explore(run)
+        vae_pictures.explore(run)
 
         means, log_vars = learner.encode(run.state, run.test.images)
         center = means[0]
@@ -41,7 +44,7 @@ def main() -> None:
         decoded = learner.decode(run.state, jnp.stack([center, center + noise]))
         shown = jnp.concatenate([originals[:1] / np.float32(255), decoded])
         captions = ["test image", "reconstruction", "noise added"]
-        images.save(run.path("images/noise.png"), images.captioned(shown, captions, columns=3))
+        grids.save(run.path("images/noise.png"), grids.captioned(shown, captions, columns=3))
 
         activity = losses.kl_of_dimensions(means, log_vars).mean(0)
         near, *far = np.argsort(-activity)[:3].tolist()
@@ -54,8 +57,8 @@ def main() -> None:
         }
         for name, (dimension, values) in walks.items():
             walk = latents.traversal(learner, run.state, center, dimension, values)
-            collage = images.captioned(walk, name_digits(walk), columns=5)
-            images.save(run.path(f"images/traversal-{name}.png"), collage)
+            collage = grids.captioned(walk, name_digits(walk), columns=5)
+            grids.save(run.path(f"images/traversal-{name}.png"), collage)
 
 
 def train_classifier(run: runs.Run):

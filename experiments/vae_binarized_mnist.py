@@ -8,8 +8,10 @@ means of the whole test set, in latents.npz and as a map of their two principal 
 
 import numpy as np
 
-from jaxgen import exploration, images, runs, systems
+from jaxgen import runs, systems
 from jaxgen.models import pixels
+from jaxgen.runs import vae_pictures
+from jaxgen.visualization import grids
 
 
 def main() -> None:
@@ -20,9 +22,9 @@ def main() -> None:
         seen = pixels.binarize(pixels.unit_interval(originals, run.image_shape), binarization)
         for state in run.epochs():
             run.draw(
-                "samples", images.grid(learner.sample(state, 128, run.key("samples")), columns=16)
+                "samples", grids.grid(learner.sample(state, 128, run.key("samples")), columns=16)
             )
-            run.draw("reconstructions", images.pairs(seen, learner.reconstruct(state, originals)))
+            run.draw("reconstructions", grids.pairs(seen, learner.reconstruct(state, originals)))
         run.curves("elbo", "ELBO, nats an image")
 
         mean, log_var = learner.encode(run.state, run.test.images)
@@ -33,7 +35,7 @@ def main() -> None:
             log_var=np.asarray(log_var),
             labels=np.zeros(0, np.int32) if labels is None else labels,
         )
-        exploration.explore(run)
+        vae_pictures.explore(run)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ Each epoch: samples from the prior, test images above their reconstructions, and
 every step for TensorBoard.
 """
 
-from jaxgen import exploration, images, runs, systems
+from jaxgen import runs, systems
 from jaxgen.models import likelihoods
+from jaxgen.runs import vae_pictures
+from jaxgen.visualization import grids
 
 
 def main() -> None:
@@ -16,14 +18,14 @@ def main() -> None:
         likelihoods.explain(run.config.hyperparameters["likelihood"], run.note)
         learner, originals = run.learner, run.test.images[:32]
         for state in run.epochs():
-            run.draw("samples", images.grid(learner.sample(state, 64, run.key("samples"))))
+            run.draw("samples", grids.grid(learner.sample(state, 64, run.key("samples"))))
             run.draw(
-                "reconstructions", images.pairs(originals, learner.reconstruct(state, originals))
+                "reconstructions", grids.pairs(originals, learner.reconstruct(state, originals))
             )
             run.write_steps()
         for metric in ("loss", "reconstruction", "kl"):
             run.curves(metric, f"{metric}, nats an image")
-        exploration.explore(run)
+        vae_pictures.explore(run)
 
 
 if __name__ == "__main__":

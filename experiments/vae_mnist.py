@@ -5,8 +5,10 @@
 Each epoch: 128 samples from the prior, and test images above their reconstructions.
 """
 
-from jaxgen import exploration, images, runs, systems
+from jaxgen import runs, systems
 from jaxgen.models import pixels
+from jaxgen.runs import vae_pictures
+from jaxgen.visualization import grids
 
 
 def main() -> None:
@@ -16,12 +18,12 @@ def main() -> None:
         learner, originals = run.learner, run.test.images[:32]
         for state in run.epochs():
             samples = learner.sample(state, 128, run.key("samples"))
-            run.draw("samples", images.grid(samples, columns=16))
+            run.draw("samples", grids.grid(samples, columns=16))
             run.draw(
-                "reconstructions", images.pairs(originals, learner.reconstruct(state, originals))
+                "reconstructions", grids.pairs(originals, learner.reconstruct(state, originals))
             )
         run.curves("loss", "nats an image")
-        exploration.explore(run)
+        vae_pictures.explore(run)
 
 
 if __name__ == "__main__":

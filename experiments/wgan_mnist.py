@@ -7,7 +7,7 @@ spread over training as a collage, a strip and an animation of fixed latents, an
 """
 
 from jaxgen import runs, systems
-from jaxgen.gallery import Gallery
+from jaxgen.runs.gan_pictures import Gallery
 
 ESTIMATE = "critic's estimate of the Wasserstein distance,\nup to its unknown Lipschitz constant"
 

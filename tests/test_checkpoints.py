@@ -13,8 +13,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen.checkpoints import Checkpoints
 from jaxgen.errors import UserError
+from jaxgen.runs.checkpoints import Checkpoints
 
 
 class State(NamedTuple):
@@ -230,7 +230,7 @@ def test_what_an_interrupted_save_left_is_ignored(tmp_path: Path):
 
 KILLED = """
 import sys, jax.numpy as jnp
-from jaxgen.checkpoints import Checkpoints
+from jaxgen.runs.checkpoints import Checkpoints
 try:
     with Checkpoints(sys.argv[1]) as checkpoints:
         for epoch in range(1, 1000):
@@ -322,7 +322,7 @@ def test_failed_write_is_an_error_and_keeps_the_one_before(tmp_path: Path):
 
 LOST_FOLDER = """
 import pathlib, shutil, sys, jax.numpy as jnp
-from jaxgen.checkpoints import Checkpoints
+from jaxgen.runs.checkpoints import Checkpoints
 from jaxgen.errors import UserError
 directory = pathlib.Path(sys.argv[1])
 try:

@@ -16,8 +16,8 @@ from jax import lax
 from jaxgen.convolutions import (
     Conv,
     ConvTranspose,
-    batches,
     choice,
+    chunks,
     conv,
     conv_transpose,
     direct,
@@ -141,7 +141,7 @@ def test_agrees_with_lax_to_the_second_derivative(name):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_form_is_the_same_computation(name, monkeypatch):
-    monkeypatch.setattr(batches, "CHUNK_BYTES", 4000)  # chunks of 1 to 4 images, with a remainder
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 4000)  # chunks of 1 to 4 images, with a remainder
     with jax.enable_x64(True):
         shape, g = SHAPES[name], geometry(SHAPES[name])
         x, w, y = draw(shape)
@@ -253,7 +253,7 @@ def test_onednn_is_the_same_computation(name, monkeypatch):
             onednn.correlate(g, x, y),
         )
     )
-    monkeypatch.setattr(batches, "CHUNK_BYTES", 4000)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 4000)
     # float32: some hundred terms, added in another order
     agree(ours(x, w, y), (value, *vjp(y)), 2e-6)
 

@@ -6,8 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from jaxgen.data import cache
-from jaxgen.data.fingerprints import fingerprint
+from jaxgen.data.storage import cache
+from jaxgen.data.storage.fingerprints import fingerprint
 from jaxgen.types import Split
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from jaxgen import data
-from jaxgen.data import fetch, idx
+from jaxgen.data.readers import idx
+from jaxgen.data.storage import fetch
 from jaxgen.errors import UserError
 
 SUFFIX = "-ubyte.gz"

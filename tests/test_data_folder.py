@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from jaxgen import data
-from jaxgen.data import folder, glyphs
+from jaxgen.data.readers import folder, glyphs
 from jaxgen.data.resizing import Square
 from jaxgen.errors import UserError
 from jaxgen.types import Split

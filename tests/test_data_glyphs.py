@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from jaxgen.data import glyphs
-from jaxgen.data.fingerprints import fingerprint
+from jaxgen.data.readers import glyphs
+from jaxgen.data.storage.fingerprints import fingerprint
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jaxgen import data
-from jaxgen.data import fetch, glyphs, prepared
+from jaxgen.data.readers import glyphs, prepared
+from jaxgen.data.storage import fetch
 from jaxgen.errors import UserError
 
 

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from jaxgen import data
-from jaxgen.data import prepared
-from jaxgen.data.decoding import decode_images
-from jaxgen.data.records import parse_example, read_records
+from jaxgen.data.readers import prepared
+from jaxgen.data.readers.decoding import decode_images
+from jaxgen.data.readers.records import parse_example, read_records
 from jaxgen.errors import UserError
 
 

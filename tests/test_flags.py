@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen import flags, systems
+from jaxgen import systems
+from jaxgen.runs import flags
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 COMMON = ("workdir", "dataset", "data_dir", "num_epochs", "num_examples", "seed", "overwrite")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen import gallery, runs, systems
-from jaxgen.gallery import Gallery
+from jaxgen import runs, systems
+from jaxgen.runs import gan_pictures
+from jaxgen.runs.gan_pictures import Gallery
 
 WORDS = "--generator-sizes 6 --critic-sizes 5 --latent-size 2 --batch-size 4 --num-critic-steps 2"
 
@@ -73,7 +74,7 @@ def test_at_least_one_look_an_epoch(train, tmp_path, every):
 
 @pytest.mark.parametrize(("limit", "named"), [(1e9, True), (0.0, False)])
 def test_a_collapsed_generator_is_named_in_one_line(train, tmp_path, monkeypatch, limit, named):
-    monkeypatch.setattr(gallery, "COLLAPSED", limit)
+    monkeypatch.setattr(gan_pictures, "COLLAPSED", limit)
     _, output = train(tmp_path / "run", num_epochs=1)
     lines = [line for line in output.splitlines() if "the generator has collapsed" in line]
     assert len(lines) == named

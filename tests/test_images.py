@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen import images
+from jaxgen.visualization import grids
 
 
 def draw(*shape: int, seed: int = 0) -> np.ndarray:
@@ -18,7 +18,7 @@ def draw(*shape: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize(("columns", "padding"), [(3, 2), (4, 0), (7, 5), (1, 1)])
 def test_grid_places_every_pixel(channels: int, columns: int, padding: int):
     cells = draw(7, 5, 4, channels)
-    picture = images.grid(cells, columns, padding)
+    picture = grids.grid(cells, columns, padding)
     rows = -(-7 // columns)
     expected = np.full(
         (rows * (5 + padding) + padding, columns * (4 + padding) + padding, channels), 255, np.uint8
@@ -34,13 +34,13 @@ def test_grid_places_every_pixel(channels: int, columns: int, padding: int):
     ("count", "columns"), [(1, 1), (2, 2), (3, 2), (10, 4), (20, 5), (24, 6), (25, 5), (128, 16)]
 )
 def test_default_grid_is_near_square_and_full_where_it_can_be(count: int, columns: int):
-    assert images.grid(np.zeros((count, 1, 1, 1), np.uint8), padding=0).shape[1] == columns
+    assert grids.grid(np.zeros((count, 1, 1, 1), np.uint8), padding=0).shape[1] == columns
 
 
 @pytest.mark.parametrize("make", [np.asarray, jnp.asarray])
 def test_floats_are_rounded_to_the_nearest_byte(make: Any):
     values = np.asarray([0.0, 0.4 / 255, 0.6 / 255, 0.5, 254.6 / 255, 1.0], np.float32)
-    picture = images.grid(make(values.reshape(1, 1, 6, 1)), padding=0)
+    picture = grids.grid(make(values.reshape(1, 1, 6, 1)), padding=0)
     assert picture.dtype == np.uint8
     assert picture.ravel().tolist() == [0, 0, 1, 128, 255, 255]
 
@@ -48,8 +48,8 @@ def test_floats_are_rounded_to_the_nearest_byte(make: Any):
 def test_bytes_survive_the_way_through_floats_exactly():
     levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     floats = jnp.asarray(levels, jnp.float32) / 255
-    np.testing.assert_array_equal(images.grid(floats, padding=0), levels[0])
-    assert images.grid(jnp.ones((1, 2, 2, 1), jnp.bfloat16), padding=0).min() == 255
+    np.testing.assert_array_equal(grids.grid(floats, padding=0), levels[0])
+    assert grids.grid(jnp.ones((1, 2, 2, 1), jnp.bfloat16), padding=0).min() == 255
 
 
 @pytest.mark.parametrize(
@@ -66,23 +66,23 @@ def test_bytes_survive_the_way_through_floats_exactly():
 )
 def test_what_is_no_image_is_refused(bad: np.ndarray, message: str, tmp_path: Path):
     with pytest.raises(ValueError, match=message):
-        images.grid(bad)
+        grids.grid(bad)
     with pytest.raises(ValueError, match="expected"):
-        images.save(tmp_path / "new" / "picture.png", bad[0] if len(bad) else bad)
+        grids.save(tmp_path / "new" / "picture.png", bad[0] if len(bad) else bad)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_grid_refuses_an_impossible_layout():
     with pytest.raises(ValueError, match="columns >= 1"):
-        images.grid(draw(2, 3, 3, 1), columns=-1)
+        grids.grid(draw(2, 3, 3, 1), columns=-1)
     with pytest.raises(ValueError, match="padding >= 0"):
-        images.grid(draw(2, 3, 3, 1), padding=-1)
+        grids.grid(draw(2, 3, 3, 1), padding=-1)
 
 
 @pytest.mark.parametrize(("count", "columns", "default"), [(5, 2, False), (3, 3, True)])
 def test_pairs_touch_and_rows_are_apart(count: int, columns: int, default: bool):
     originals, reconstructions = draw(count, 4, 3, 3), draw(count, 4, 3, 3, seed=1)
-    picture = images.pairs(originals, reconstructions, None if default else columns, padding=1)
+    picture = grids.pairs(originals, reconstructions, None if default else columns, padding=1)
     rows = -(-count // columns)
     expected = np.full((rows * 12 - 4 + 2, columns * 4 + 1, 3), 255, np.uint8)
     for n in range(count):
@@ -93,15 +93,15 @@ def test_pairs_touch_and_rows_are_apart(count: int, columns: int, default: bool)
 
 
 def test_pairs_default_to_one_row_of_ten_and_a_square_of_more():
-    assert images.pairs(draw(10, 2, 2, 1), draw(10, 2, 2, 1), padding=0).shape == (4, 20, 1)
-    assert images.pairs(draw(64, 2, 2, 1), draw(64, 2, 2, 1), padding=0).shape == (16, 32, 1)
+    assert grids.pairs(draw(10, 2, 2, 1), draw(10, 2, 2, 1), padding=0).shape == (4, 20, 1)
+    assert grids.pairs(draw(64, 2, 2, 1), draw(64, 2, 2, 1), padding=0).shape == (16, 32, 1)
     with pytest.raises(ValueError, match="one shape"):
-        images.pairs(draw(2, 4, 4, 1), draw(3, 4, 4, 1))
+        grids.pairs(draw(2, 4, 4, 1), draw(3, 4, 4, 1))
 
 
 def test_enlarge_repeats_pixels():
     image = draw(3, 2, 3)
-    large = images.enlarge(image, 4)
+    large = grids.enlarge(image, 4)
     assert large.shape == (12, 8, 3)
     for y in range(12):
         for x in range(8):
@@ -113,7 +113,7 @@ def test_saved_pixels_are_the_pixels(channels: int, tmp_path: Path):
     picture = draw(9, 11, channels)
     path = tmp_path / "deep" / "er" / "picture.png"
     for _ in range(2):  # the second replaces the first
-        images.save(path, picture)
+        grids.save(path, picture)
     with Image.open(path) as file:
         assert (file.format, file.mode) == ("PNG", "L" if channels == 1 else "RGB")
         np.testing.assert_array_equal(np.asarray(file).reshape(picture.shape), picture)
@@ -125,7 +125,7 @@ def test_saved_pixels_are_the_pixels(channels: int, tmp_path: Path):
 
 def test_a_failed_save_leaves_the_file_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "picture.png"
-    images.save(path, draw(4, 4, 1))
+    grids.save(path, draw(4, 4, 1))
     before = path.read_bytes()
 
     def fail(self: Any, file: Path, **_: Any) -> None:
@@ -134,7 +134,7 @@ def test_a_failed_save_leaves_the_file_before_it(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(OSError, match="disk full"):
-        images.save(path, draw(4, 4, 1, seed=1))
+        grids.save(path, draw(4, 4, 1, seed=1))
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == before
 
@@ -143,14 +143,14 @@ def test_a_failed_save_leaves_the_file_before_it(tmp_path: Path, monkeypatch: py
 def test_captions_stand_below_untouched_enlarged_images(channels: int):
     cells = draw(20, 28, 28, channels)
     captions = ["\N{MINUS SIGN}1.05\N{GREEK SMALL LETTER SIGMA} → 3", "", "wide " * 4] + ["9"] * 17
-    picture = images.captioned(cells, captions, columns=5)
+    picture = grids.captioned(cells, captions, columns=5)
     height, side = 112 + 22, 112  # 28 pixels times 4, and a line of text
     assert picture.shape == (4 * (height + 10) + 10, 5 * (side + 10) + 10, channels)
     ink = []
     for n in range(20):
         y, x = 10 + n // 5 * (height + 10), 10 + n % 5 * (side + 10)
         np.testing.assert_array_equal(
-            picture[y : y + side, x : x + side], images.enlarge(cells[n], 4)
+            picture[y : y + side, x : x + side], grids.enlarge(cells[n], 4)
         )
         picture[y : y + side, x : x + side] = 255
         ink.append(int((picture[y + side : y + height, x : x + side, 0] < 128).sum()))
@@ -161,13 +161,13 @@ def test_captions_stand_below_untouched_enlarged_images(channels: int):
     assert ink[2] > 0
     assert len(set(ink[3:])) == 1
     with pytest.raises(ValueError, match="2 images need as many captions, got 1"):
-        images.captioned(cells[:2], ["one"])
+        grids.captioned(cells[:2], ["one"])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_animation_holds_every_pixel_of_every_frame(tmp_path, channels):
     frames = np.random.default_rng(0).integers(0, 256, (5, 9, 7, channels), np.uint8)
-    images.animation(tmp_path / "walk", frames, seconds=1.0)
+    grids.animation(tmp_path / "walk", frames, seconds=1.0)
     (path,) = tmp_path.iterdir()
     assert path.suffix == {1: ".gif", 3: ".png"}[channels]
     with Image.open(path) as picture:

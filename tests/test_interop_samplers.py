@@ -134,7 +134,7 @@ def test_command_line_there_and_back(tmp_path):
 
 
 def test_command_line_takes_a_run(tmp_path):
-    from jaxgen.checkpoints import Checkpoints
+    from jaxgen.runs.checkpoints import Checkpoints
 
     learner, state = made("vae_mnist")
     config = {"system": "vae_mnist", "seed": 0} | sizes_of("vae_mnist")

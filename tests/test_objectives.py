@@ -12,13 +12,14 @@ import optax
 import pytest
 from marks import slow_but
 
-from jaxgen import flags, runs, systems
+from jaxgen import runs, systems
 from jaxgen.errors import UserError
 from jaxgen.models import losses, monte_carlo
 from jaxgen.models.likelihoods import bernoulli
 from jaxgen.models.objectives import Objective, ObjectiveKeywords, kl_weight
 from jaxgen.models.variational import vae
 from jaxgen.networks.mlp import MLPDecoder, MLPEncoder
+from jaxgen.runs import flags
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 BATCH, LATENT_SIZE, STEPS = 6, 3, 4

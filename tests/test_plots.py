@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen import plots
+from jaxgen.visualization import plots
 
 
 def dark_share(path: Path, box: tuple[float, float, float, float] = (0, 0, 1, 1)) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen.networks.conv import ConvDecoder
-from jaxgen.remembering import forget_the_rest, remember
+from jaxgen.networks.rematerialization import forget_the_rest, remember
 
 
 @pytest.mark.parametrize(("keep", "count"), [(remember, 1), (lambda x: x, 2)])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jaxgen import runs, systems
-from jaxgen.checkpoints import Checkpoints
 from jaxgen.errors import UserError
+from jaxgen.runs.checkpoints import Checkpoints
 from jaxgen.runs.reporting import COMPILE_EVENT
 
 SMALL = "--hidden-sizes 6 --latent-size 2 --batch-size 16".split()

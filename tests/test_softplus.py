@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxgen.softplus import softplus
+from jaxgen.networks.softplus import softplus
 
 XS = np.concatenate([np.linspace(-80, 80, 4001), [0.0, 1e-7, -1e-7]])
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxgen import runs, systems
-from jaxgen.data.records import read_records
+from jaxgen.data.readers.records import read_records
 from jaxgen.errors import UserError
 from jaxgen.networks.scale import GAIN
 

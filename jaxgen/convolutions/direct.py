@@ -6,7 +6,7 @@ from functools import reduce
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxgen.convolutions.batches import chunk_size, map_chunks, sum_chunks
+from jaxgen.convolutions.chunks import chunk_size, map_chunks, sum_chunks
 from jaxgen.convolutions.geometry import Geometry, Pair, fit, unfit
 
 # A product that sums over the first axis of both factors is transposed within, which takes as long

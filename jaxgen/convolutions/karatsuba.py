@@ -18,7 +18,7 @@ from functools import partial
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxgen.convolutions.batches import chunk_size, map_chunks, sum_chunks
+from jaxgen.convolutions.chunks import chunk_size, map_chunks, sum_chunks
 from jaxgen.convolutions.geometry import Geometry, Pair, fit
 from jaxgen.convolutions.phases import join, join_kernel, split, split_kernel
 

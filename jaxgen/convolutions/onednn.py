@@ -33,7 +33,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
 from jaxgen.convolutions import direct
-from jaxgen.convolutions.batches import sum_chunks
+from jaxgen.convolutions.chunks import sum_chunks
 from jaxgen.convolutions.geometry import Geometry, Pair, convolution
 from jaxgen.convolutions.phases import join, split_kernel
 from jaxgen.errors import UserError

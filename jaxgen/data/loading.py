@@ -7,9 +7,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from jaxgen.data import fetch, folder, glyphs, idx, prepared
-from jaxgen.data.cache import cached
+from jaxgen.data.readers import folder, glyphs, idx, prepared
 from jaxgen.data.resizing import Fit, Square, resize_splits, square
+from jaxgen.data.storage import fetch
+from jaxgen.data.storage.cache import cached
 from jaxgen.errors import UserError
 from jaxgen.types import Dataset, Split
 

@@ -6,8 +6,8 @@ save, load              a trained sampler: weights with their configuration
 export                  a trained sampler as programs that run with JAX alone
 """
 
-from jaxgen.interop.files import read, write
 from jaxgen.interop.samplers import export, load, save
+from jaxgen.interop.state_files import read, write
 from jaxgen.interop.weights import load_torch, to_torch
 
 __all__ = ["export", "load", "load_torch", "read", "save", "to_torch", "write"]

@@ -17,9 +17,9 @@ import jax
 import tyro
 
 from jaxgen import systems
-from jaxgen.checkpoints import Checkpoints
 from jaxgen.errors import UserError
-from jaxgen.interop import files, keys, samplers, weights
+from jaxgen.interop import keys, samplers, state_files, weights
+from jaxgen.runs.checkpoints import Checkpoints
 from jaxgen.types import PyTree
 
 Positional = tyro.conf.Positional
@@ -82,7 +82,7 @@ def main(args: list[str] | None = None) -> None:
         samplers.export(command.target, system, state, **hyperparameters)
     else:
         shape = hyperparameters.get("image_shape") or (1,)
-        files.write(command.target, weights.to_torch(system, state, image_channels=shape[-1]))
+        state_files.write(command.target, weights.to_torch(system, state, image_channels=shape[-1]))
 
 
 def from_torch(command: FromTorch) -> None:
@@ -90,9 +90,9 @@ def from_torch(command: FromTorch) -> None:
     name = keys.name_of(command.system)
     if "=" in command.source:
         parts = [each.partition("=") for each in command.source.split(",")]
-        state_dicts: dict[str, Any] = {part: files.read(path) for part, _, path in parts}
+        state_dicts: dict[str, Any] = {part: state_files.read(path) for part, _, path in parts}
     else:
-        state_dicts = files.read(command.source)
+        state_dicts = state_files.read(command.source)
     try:
         hyperparameters = samplers.with_tuples(json.loads(command.hyperparameters))
     except (ValueError, AttributeError):

@@ -14,8 +14,8 @@ import numpy as np
 
 from jaxgen import systems
 from jaxgen.errors import UserError
-from jaxgen.interop.files import read_safetensors, write_whole
 from jaxgen.interop.keys import leaves_of
+from jaxgen.interop.state_files import read_safetensors, write_whole
 from jaxgen.types import Learner, PyTree
 
 FORMAT = "jaxgen sampler 1"

@@ -4,9 +4,9 @@ Here a step is differentiated, jit-compiled and scanned over an epoch; nothing h
 family of models it moves.
 """
 
-from jaxgen.learners.adversarial import adversarial
 from jaxgen.learners.adversarial_state import AdversarialState, with_averaged_generator
-from jaxgen.learners.minimizing import MinimizeState, minimize
+from jaxgen.learners.adversarial_training import adversarial
+from jaxgen.learners.minimization import MinimizeState, minimize
 
 __all__ = [
     "AdversarialState",

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.errors import UserError
-from jaxgen.softplus import softplus
+from jaxgen.networks.softplus import softplus
 from jaxgen.types import Array
 
 # (x − mean)² / (2 · variance) is the squared error itself, neither half of it nor twice.

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen.remembering import forget_the_rest
+from jaxgen.networks.rematerialization import forget_the_rest
 from jaxgen.types import Array, PyTree
 
 # Decoded images that are held at once, in bytes. Small images all fit, and one batch is fastest.

@@ -15,7 +15,7 @@ from jaxgen.convolutions import Conv, ConvTranspose
 from jaxgen.errors import UserError, expect_at_least
 from jaxgen.networks.layers import batch_norm, dense, symmetric_uniform
 from jaxgen.networks.pooling import max_pool_2x2
-from jaxgen.remembering import remember
+from jaxgen.networks.rematerialization import remember
 from jaxgen.types import Array
 
 

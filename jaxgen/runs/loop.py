@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from jaxgen import flags, images, plots
-from jaxgen.checkpoints import Checkpoints
 from jaxgen.errors import UserError
+from jaxgen.runs import flags
+from jaxgen.runs.checkpoints import Checkpoints
 from jaxgen.runs.reporting import (
     CompileSeconds,
     epoch_line,
@@ -25,8 +25,9 @@ from jaxgen.runs.reporting import (
     named,
     short,
 )
+from jaxgen.runs.workdir import Workdir
 from jaxgen.types import Array, Dataset, Learner, PyTree, Split
-from jaxgen.workdir import Workdir
+from jaxgen.visualization import grids, plots
 
 Watch = Callable[[PyTree, int, dict[str, float]], None]
 
@@ -117,7 +118,7 @@ class Run:
 
     def draw(self, name: str, picture: ArrayLike) -> None:
         """Saves a picture of the current epoch as images/NAME-EPOCH.png, and for TensorBoard."""
-        images.save(self.path(f"images/{name}-{self.epoch:03d}.png"), picture)
+        grids.save(self.path(f"images/{name}-{self.epoch:03d}.png"), picture)
         self._tensorboard.add_image(name, np.asarray(picture), self.epoch, dataformats="HWC")
 
     def write_steps(self) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 
 import jax
 
-from jaxgen import data, flags
+from jaxgen import data
 from jaxgen.convolutions import onednn
-from jaxgen.data.cache import directory, private_folder
+from jaxgen.data.storage.cache import directory, private_folder
 from jaxgen.errors import UserError, expect_at_least
+from jaxgen.runs import flags
 from jaxgen.runs.loop import Run
+from jaxgen.runs.workdir import Workdir
 from jaxgen.types import Dataset, Learner
-from jaxgen.workdir import Workdir
 
 
 def start(

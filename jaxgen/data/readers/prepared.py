@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.data.decoding import decode_images
-from jaxgen.data.records import parse_example, read_records
+from jaxgen.data.readers.decoding import decode_images
+from jaxgen.data.readers.records import parse_example, read_records
 from jaxgen.data.resizing import Square
 from jaxgen.errors import UserError
 from jaxgen.types import Split

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxgen._files import replacing
 from jaxgen.errors import UserError
-from jaxgen.files import replacing
 
 # What may differ between runs that share a workdir: how far to train, with what, and where.
 FREE_FIELDS = ("num_epochs", "versions", "device")

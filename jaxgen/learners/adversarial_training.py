@@ -32,7 +32,7 @@ import optax
 
 from jaxgen.errors import UserError, expect_at_least
 from jaxgen.learners.adversarial_state import AdversarialState
-from jaxgen.learners.batches import (
+from jaxgen.learners.batching import (
     full_batches,
     loop_over_batches,
     mean_over_images,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxgen.errors import expect_at_least
-from jaxgen.learners.batches import given, mean_over_images, scan_batches, take
+from jaxgen.learners.batching import given, mean_over_images, scan_batches, take
 from jaxgen.types import Array, Learner, Metrics, Model, PyTree
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxgen._files import replacing
 from jaxgen.errors import UserError
-from jaxgen.files import replacing
 from jaxgen.interop.weights import as_array, flatten
 
 TORCH_SUFFIXES = (".pt", ".pth")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxgen.files import replacing
+from jaxgen._files import replacing
 
 if TYPE_CHECKING:  # matplotlib takes most of a second to import: only who plots pays for it
     from matplotlib.axes import Axes

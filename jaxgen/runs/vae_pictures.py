@@ -9,9 +9,10 @@ images/latent-interpolations.png  from one test image to another, linear above s
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import images, latents, plots
+from jaxgen.evaluation import latents
 from jaxgen.models import losses
 from jaxgen.runs import Run
+from jaxgen.visualization import grids, plots
 
 NUM_DIMENSIONS = 10
 NUM_STEPS = 11
@@ -41,8 +42,8 @@ def explore(run: Run) -> None:
         run.test.labels,
         "latent means of the test images",
     )
-    images.save(run.path("images/latent-traversals.png"), _traversals(run, mean, order))
-    images.save(run.path("images/latent-interpolations.png"), _interpolations(run, mean))
+    grids.save(run.path("images/latent-traversals.png"), _traversals(run, mean, order))
+    grids.save(run.path("images/latent-interpolations.png"), _interpolations(run, mean))
 
 
 def _traversals(run: Run, mean: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -56,7 +57,7 @@ def _traversals(run: Run, mean: np.ndarray, order: np.ndarray) -> np.ndarray:
         latents.traversal(run.learner, run.state, start, int(dimension), values, label)
         for dimension in order[:NUM_DIMENSIONS]
     ]
-    return images.grid(jnp.concatenate(rows), columns=NUM_STEPS)
+    return grids.grid(jnp.concatenate(rows), columns=NUM_STEPS)
 
 
 def _interpolations(run: Run, mean: np.ndarray) -> np.ndarray:
@@ -71,7 +72,7 @@ def _interpolations(run: Run, mean: np.ndarray) -> np.ndarray:
             decoded = run.learner.decode(run.state, path, **run.labels(labels))
             shown = [run.test.images[i][None] / np.float32(255) for i in (first, second)]
             rows += [shown[0], decoded, shown[1]]
-    return images.grid(jnp.concatenate(rows), columns=NUM_STEPS + 2)
+    return grids.grid(jnp.concatenate(rows), columns=NUM_STEPS + 2)
 
 
 def _pairs(run: Run) -> tuple[list[int], list[int]]:

@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgen import images, plots
-from jaxgen.files import replacing
+from jaxgen._files import replacing
 from jaxgen.learners import with_averaged_generator
 from jaxgen.runs import Run
 from jaxgen.types import Array, PyTree
+from jaxgen.visualization import grids, plots
 
 NUM_LATENTS = 24
 NUM_SAMPLES = 64
@@ -62,10 +62,10 @@ class Gallery:
         run, record = self._run, self._run.history[-1]
         key = run.key("samples")
         samples = run.learner.sample(state, NUM_SAMPLES, key)
-        run.draw("samples", images.grid(samples))
+        run.draw("samples", grids.grid(samples))
         if state.ema:
             averaged = run.learner.sample(with_averaged_generator(state), NUM_SAMPLES, key)
-            run.draw("samples-averaged", images.grid(averaged))
+            run.draw("samples-averaged", grids.grid(averaged))
         if not self._frames:  # one look an epoch, also where its steps are fewer than `every`
             train = {
                 name.removeprefix("train/"): value
@@ -93,11 +93,11 @@ class Gallery:
         if len(frames):
             for name, count, columns in (("strip", STRIP, STRIP), ("collage", COLLAGE, 5)):
                 one = frames[_spread(len(frames), count), 0]
-                picture = images.enlarge(images.grid(one, min(columns, len(one))), FACTOR)
-                images.save(run.path(f"images/latent-{name}.png"), picture)
+                picture = grids.enlarge(grids.grid(one, min(columns, len(one))), FACTOR)
+                grids.save(run.path(f"images/latent-{name}.png"), picture)
             shown = frames[_spread(len(frames), MAX_FRAMES)]
-            grids = np.stack([images.grid(frame, columns=6) for frame in shown])
-            images.animation(run.path("images/latents-animation"), grids)
+            sheets = np.stack([grids.grid(frame, columns=6) for frame in shown])
+            grids.animation(run.path("images/latents-animation"), sheets)
         title = f"{run.config.system} on {run.dataset.name}"
         x_label = "epoch" if self.every is None else f"looks, one in {self.every} steps"
         curves = dict(CURVES)

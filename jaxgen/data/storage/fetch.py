@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.data import cache, idx
+from jaxgen.data.readers import idx
+from jaxgen.data.storage import cache
 from jaxgen.errors import UserError
 from jaxgen.types import Split
 

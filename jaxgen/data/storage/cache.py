@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.data.fingerprints import fingerprint
+from jaxgen.data.storage.fingerprints import fingerprint
 from jaxgen.types import Dataset, Split
 
 # Raise this whenever the same source files would give other arrays than before.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxgen.files import replacing
+from jaxgen._files import replacing
 
 WHITE = 255
 INK = 51  # dark grey: captions

@@ -1,0 +1,1 @@
+"""Readers: from files of one format to arrays."""

@@ -1,0 +1,1 @@
+"""Where data come from and where decoded arrays are kept: downloads, cache, fingerprints."""

@@ -1,0 +1,1 @@
+"""What a trained model has learned: its latent space, and what its images show."""

@@ -1,0 +1,1 @@
+"""Pictures: grids of images, animations, curves, bars and maps."""
