@@ -347,5 +347,5 @@ def test_lost_folder_ends_the_run_with_one_line(tmp_path: Path):
 
 
 def test_import_leaves_orbax_alone():
-    code = "import sys, jaxgen.checkpoints; assert 'orbax' not in sys.modules"
+    code = "import sys, jaxgen.runs.checkpoints; assert 'orbax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
