@@ -2,7 +2,9 @@
 
 import gzip
 import os
+import shutil
 import struct
+import tempfile
 from pathlib import Path
 
 import jax
@@ -73,3 +75,20 @@ def make_idx_folder(folder: Path, size: int) -> Path:
 def cache_of_its_own(tmp_path_factory, monkeypatch):
     """Keeps decoded data out of the user's own cache."""
     monkeypatch.setenv("JAXGEN_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def unprivileged():
+    """A folder owned by a user other than root, as whom the test runs where it was root.
+
+    Root may read every file, so that refusals of the file system need another user.
+    """
+    folder = Path(tempfile.mkdtemp())
+    root = os.geteuid() == 0
+    if root:
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+    yield folder
+    if root:
+        os.seteuid(0)
+    shutil.rmtree(folder, ignore_errors=True)
