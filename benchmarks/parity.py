@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from benchmarks import torch_twins, trajectories
 from benchmarks.pairs import PUBLISHED, SMALL, Sizes
 from benchmarks.trajectories import Arrays, Trajectory, key_of, noise_of, running
-from jaxgen.interop.weights import flatten
+from jaxgen.interop.flattening import flatten
 
 RESULTS = Path(__file__).parent / "results" / "parity.json"
 NUM_STEPS = 20

@@ -15,7 +15,7 @@ import optax
 
 from benchmarks.pairs import BATCH_NORM, Sizes
 from jaxgen import interop, learners, systems
-from jaxgen.interop.weights import flatten
+from jaxgen.interop.flattening import flatten
 from jaxgen.types import Learner, PyTree
 
 Arrays = dict[str, np.ndarray]

@@ -1,5 +1,6 @@
 """The state of a system from PyTorch's state dicts, and back."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 
 from jaxgen.errors import UserError, expect_at_least
 from jaxgen.interop import keys
+from jaxgen.interop.flattening import StateDicts, as_array, flatten, plain
+from jaxgen.interop.matching import Match, match, nearest_pairs, notice, shortened, within
 from jaxgen.types import Learner, PyTree
 
-StateDicts = Mapping[str, Any]
+logger = logging.getLogger(__name__)
 
 
 def load_torch(
@@ -23,21 +26,25 @@ def load_torch(
 ) -> PyTree:
     """A state with the weights and BatchNorm statistics of PyTorch's state dicts.
 
-    The arrays keep the state's dtype. Step and optimizer state stay as they are: a run that goes
-    on from a fresh state starts its optimizer anew. A moving average of the generator, where the
-    state has one, becomes the generator.
+    The arrays get the state's dtype. Step and optimizer state are unchanged. Where the state has a
+    moving average of the generator, it is set to the generator.
+
+    The keys are found wherever they are: inside `state_dict`, `model` or any other name under which
+    a training script stored them, and after any prefix (`module.`, `_orig_mod.`). A line logged at
+    level WARNING says where, and what else the file holds.
 
     Args:
-      system: name or function of a source system: "vae_mnist" or `systems.vae_mnist`.
+      system: name or function of a system with a PyTorch original: "vae_mnist" or
+        `systems.vae_mnist`.
       state: of that system's learner, from `init`; it is not changed.
       state_dicts: key -> array or tensor, under the keys of docs/pytorch.md; where the system has
-        several networks {"generator": ..., "critic": ...}, or one dict of "generator.KEY".
-        num_batches_tracked may be there and is not read.
+        several networks {"generator": ..., "critic": ...}, or one dict of "generator.KEY". A
+        torch.nn.Module stands for its state dict. num_batches_tracked is ignored.
       image_channels: of the images, where it is not 1 and dense layers read or write them.
 
     Raises:
-      UserError: where entries are missing, unexpected or misshapen: one error that lists them all;
-        and where the state is not of that system.
+      UserError: entries are missing, unexpected or of other shapes, all of them listed in one
+        line; weights are NaN or infinite; the state is not of that system.
 
     Example:
       >>> learner = systems.vae_mnist()
@@ -46,26 +53,27 @@ def load_torch(
     """
     name = keys.name_of(system)
     leaves = _leaves(name, state)
-    entries, counters = _entries(name, leaves, image_channels)
-    given = flatten(state_dicts)
-    arrays, problems = {}, []
-    for entry in entries:
-        expected = list(entry.layout.torch)
-        if entry.key not in given:
-            problems.append(f"{entry.key} {expected} is missing")
-            continue
-        array = as_array(entry.key, given[entry.key])
-        if list(array.shape) != expected:
-            problems.append(f"{entry.key} is {list(array.shape)}, expected {expected}")
-            continue
-        arrays[entry.path] = _like(leaves[entry.path], entry.layout.from_torch(array))
-    for key in given.keys() - {entry.key for entry in entries} - set(counters):
-        problems.append(f"{key} {list(np.shape(given[key]))} is unexpected")
-    if problems:
+    namings = _namings(name, leaves, image_channels)
+    given = flatten(plain(state_dicts))
+    matched = match(name, namings, given)
+    given |= {there: as_array(there, given[there]) for there in matched.found.values()}
+    unused = matched.unused(given)
+    _check_fit(name, matched, given, unused)
+    arrays, broken = {}, []
+    for entry in matched.naming.entries:
+        there = matched.found[entry.key]
+        with np.errstate(over="ignore"):  # float64 that overflows float32 is refused below
+            array = _like(leaves[entry.path], entry.layout.from_torch(given[there]))
+        if not np.isfinite(array).all():
+            broken.append(there)
+        arrays[entry.path] = array
+    if broken:
         raise UserError(
-            f"cannot load this state dict into {name}, {len(problems)} of its entries do not fit: "
-            f"{'; '.join(sorted(problems))}; build the system with the sizes it was trained with"
+            f"expected finite weights for {name}, found NaN or infinite values in "
+            f"{shortened(broken)}: use weights from before the training diverged"
         )
+    if line := notice(name, namings, matched, unused):
+        logger.warning(line)
     return _with_leaves(state, arrays)
 
 
@@ -90,57 +98,51 @@ def to_torch(
     """
     name = keys.name_of(system)
     leaves = _leaves(name, state)
-    entries, counters = _entries(name, leaves, image_channels)
-    arrays = {entry.key: entry.layout.to_torch(leaves[entry.path]) for entry in entries}
-    arrays |= {key: np.asarray(state.step, np.int64) for key in counters}
-    parts = keys.PARTS.get(name)
-    if parts is None:
+    naming = _namings(name, leaves, image_channels)[0]
+    arrays = {entry.key: entry.layout.to_torch(leaves[entry.path]) for entry in naming.entries}
+    arrays |= {key: np.asarray(state.step, np.int64) for key in naming.counters}
+    if naming.parts == ("",):
         return arrays
     return {
-        part: {
-            key.removeprefix(f"{part}."): value
-            for key, value in arrays.items()
-            if key.startswith(f"{part}.")
-        }
-        for part in parts
+        part: {key: arrays[f"{part}.{key}"] for key in within(arrays, part)}
+        for part in naming.parts
     }
 
 
-def flatten(state_dicts: StateDicts, prefix: str = "") -> dict[str, Any]:
-    """One dict of dotted keys: {"critic": {"1.weight": x}} -> {"critic.1.weight": x}."""
-    flat = {}
-    for key, value in state_dicts.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def as_array(key: str, value: Any) -> np.ndarray:
-    """An array or tensor as a NumPy array.
-
-    Raises:
-      UserError: where it is neither, or not of numbers.
-    """
-    if hasattr(value, "detach"):  # a tensor, perhaps on another device
-        value = value.detach().cpu()
-        # NumPy has no bfloat16, which float32 holds exactly.
-        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
-    array = np.asarray(value)
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype.name == "bfloat16"):
-        raise UserError(
-            f"expected {key} to be an array or tensor of numbers, got {type(value).__name__}: "
-            "give what state_dict() gives"
-        )
-    return array
-
-
-def _entries(
-    name: str, leaves: keys.Leaves, image_channels: int
-) -> tuple[list[keys.Entry], list[str]]:
+def _namings(name: str, leaves: keys.Leaves, image_channels: int) -> list[keys.Naming]:
     expect_at_least("image_channels", image_channels, 1)
-    return keys.entries(name, leaves, image_channels)
+    return keys.namings(name, leaves, image_channels)
+
+
+def _check_fit(name: str, matched: Match, given: Mapping[str, Any], unused: list[str]) -> None:
+    """Raises UserError unless every expected array is there, in its shape, and no other."""
+    shapes = {entry.key: entry.layout.torch for entry in matched.naming.entries}
+    missing = {key: shape for key, shape in shapes.items() if key not in matched.found}
+    if missing:
+        left = {key: np.shape(given[key]) for key in unused}
+        if pairs := nearest_pairs(missing, left):
+            shown = [f"{there} may be {layer}" for layer, there in pairs.items()]
+            raise UserError(
+                f"cannot load this state dict into {name}: the sizes agree, the names of "
+                f"{len(pairs)} layers differ ({shortened(shown)}); rename its keys to those of "
+                "docs/pytorch.md"
+            )
+    problems = [f"{key} {list(shape)} is missing" for key, shape in missing.items()]
+    for key, there in matched.found.items():
+        if np.shape(given[there]) != shapes[key]:
+            found = list(np.shape(given[there]))
+            problems.append(f"{key} is {found}, expected {list(shapes[key])}")
+    prefixes = tuple(matched.prefixes.values())
+    problems += [
+        f"{key} {list(np.shape(given[key]))} is unexpected"
+        for key in unused
+        if key.startswith(prefixes) or not prefixes
+    ]
+    if problems:
+        raise UserError(
+            f"cannot load this state dict into {name}, {len(problems)} of its entries do not fit: "
+            f"{'; '.join(sorted(problems))}; build the system with the sizes it was trained with"
+        )
 
 
 def _leaves(name: str, state: PyTree) -> keys.Leaves:
