@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from states import state_of
 
 torch = pytest.importorskip("torch")
 sys.path.append(str(Path(__file__).parents[1]))
@@ -108,9 +109,84 @@ def test_pickles_that_run_code_are_refused(tmp_path):
         assert "refused" in str(error.value)
         assert "\n" not in str(error.value)
         assert not trace.exists()
-    torch.save(twin_of("vae_mnist")[1], path)  # a whole model is code too
-    with pytest.raises(UserError, match="save model"):
-        interop.read(path)
+
+
+def test_the_refusal_of_a_whole_model_says_how_to_save_its_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network = twin_of("vae_mnist")[1]
+    torch.save(network, "model.pt")
+    with pytest.raises(UserError, match="refused to read") as error:
+        interop.read("model.pt")
+    exec(str(error.value).rpartition(": ")[2], {"torch": torch})
+    for key, value in interop.read("weights.pt").items():
+        assert torch.equal(value, network.state_dict()[key])
+
+
+WRAPPED = {
+    "model.bin": lambda d: d,
+    "model.pth.tar": lambda d: {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in d.items()}},
+    "last.ckpt": lambda d: {
+        "pytorch-lightning_version": "2.5.0",
+        "state_dict": {f"model._orig_mod.{k}": v for k, v in d.items()},
+        "optimizer_states": [{"state": {}, "param_groups": []}],
+    },
+    "MODEL.PT": lambda d: {"model_state_dict": d, "loss": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_files_as_training_scripts_leave_them(name, tmp_path):
+    network = twin_of("vae_mnist")[1]
+    torch.save(WRAPPED[name](network.state_dict()), tmp_path / name)
+    state = state_of("vae_mnist")
+    loaded = interop.load_torch("vae_mnist", state, interop.read(tmp_path / name))
+    expected = interop.load_torch("vae_mnist", state, network.state_dict())
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, expected.params)
+
+
+def test_modules_in_place_of_state_dicts():
+    networks = twin_of("wgan_mnist")[1]
+    state = state_of("wgan_mnist")
+    expected = interop.load_torch("wgan_mnist", state, networks.state_dict()).params
+    parallel = {"G": torch.nn.DataParallel(networks["generator"]), "D": networks["critic"]}
+    for given in (networks, dict(networks.items()), parallel):
+        loaded = interop.load_torch("wgan_mnist", state, given).params
+        jax.tree.map(np.testing.assert_array_equal, loaded, expected)
+
+
+class ExamplesVAE(torch.nn.Module):
+    """The network of pytorch/examples, vae/main.py."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1 = torch.nn.Linear(64, 16)
+        self.fc21 = torch.nn.Linear(16, 4)
+        self.fc22 = torch.nn.Linear(16, 4)
+        self.fc3 = torch.nn.Linear(4, 16)
+        self.fc4 = torch.nn.Linear(16, 64)
+
+    def encode(self, x):
+        h1 = torch.relu(self.fc1(x))
+        return self.fc21(h1), self.fc22(h1)
+
+    def decode(self, z):
+        return torch.sigmoid(self.fc4(torch.relu(self.fc3(z))))
+
+
+def test_the_vae_of_pytorch_examples_gives_the_same_numbers(caplog):
+    torch.manual_seed(1)
+    network = ExamplesVAE()
+    learner = pairs.learner("vae_mnist")
+    state = interop.load_torch("vae_mnist", state_of("vae_mnist"), network)
+    assert "as fc1, fc21, fc22, fc3, fc4" in caplog.text
+    rng = np.random.default_rng(0)
+    images, latents = rng.random((5, 8, 8, 1), np.float32), rng.standard_normal((5, 4), np.float32)
+    with torch.no_grad():
+        encoded = network.encode(torch.from_numpy(images.reshape(5, 64)))
+        decoded = network.decode(torch.from_numpy(latents)).numpy().reshape(5, 8, 8, 1)
+    for got, wanted in zip(learner.encode(state, images), encoded, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-6)
+    np.testing.assert_allclose(learner.decode(state, latents), decoded, atol=1e-6)
 
 
 def test_damaged_and_strange_files(tmp_path):

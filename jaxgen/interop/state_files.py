@@ -9,41 +9,44 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen._files import replacing
+from jaxgen._files import expanded, one_line_errors, reason, replacing
 from jaxgen.errors import UserError
-from jaxgen.interop.weights import as_array, flatten
+from jaxgen.interop.flattening import as_array, flatten
 
-TORCH_SUFFIXES = (".pt", ".pth")
+TORCH_SUFFIXES = (".pt", ".pth", ".pth.tar", ".ckpt", ".bin")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")
 
 
 def read(path: str | Path) -> dict[str, Any]:
     """The state dict, or dict of state dicts, that a file holds.
 
-    .pt and .pth files are read by PyTorch where it is installed, as tensors and plain containers
-    alone: a pickle that would run code is refused. .safetensors files need no PyTorch; in them
-    the keys of several networks are one dict, "generator.KEY" and "critic.KEY".
+    The content decides how a file is read, whatever its name ends in. PyTorch's files need PyTorch,
+    and are read as tensors and plain containers only: a pickle that would run code is refused.
+    safetensors files do not need PyTorch; they hold the keys of several networks in one dict,
+    "generator.KEY" and "critic.KEY".
 
     Raises:
-      UserError: in one line, where the file is missing, damaged, of another kind, or refused.
+      UserError: the file is missing, damaged, of another kind, or refused.
     """
-    path = Path(path)
-    _check_suffix(path)
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)[0]
+    path = expanded(path)
     _check_there(path)
+    if _is_safetensors(path):
+        return read_safetensors(path)[0]
     return _read_torch(path)
 
 
 def write(path: str | Path, state_dicts: Mapping[str, Any]) -> None:
-    """Writes what `to_torch` gives, in the format that the file's suffix names, all or nothing.
+    """Writes what `to_torch` returns, in the format that the file's suffix names, all or nothing.
 
     Raises:
-      UserError: in one line, where the suffix is unknown or the file cannot be written.
+      UserError: the suffix is unknown or the file cannot be written.
     """
-    path = Path(path)
-    _check_suffix(path)
-    if path.suffix == ".safetensors":
+    path = expanded(path)
+    if not path.name.lower().endswith(SUFFIXES):
+        raise UserError(
+            f"expected a file that ends in {', '.join(SUFFIXES)}, got {path}: rename it"
+        )
+    if path.suffix.lower() == ".safetensors":
         import safetensors.numpy
 
         flat = {
@@ -65,27 +68,27 @@ def write(path: str | Path, state_dicts: Mapping[str, Any]) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file such that it is there whole or not at all.
+    """Writes a file such that it appears complete or not at all.
 
     Raises:
-      UserError: where it cannot be written.
+      UserError: it cannot be written.
     """
-    if not path.parent.is_dir():  # a slip of the pen rather than a folder to be made
+    if not path.parent.is_dir():  # more likely a typing error than a folder to create
         raise UserError(f"cannot write {path} (no folder {path.parent}): choose another place")
+    with one_line_errors("write", path, "choose another place"), replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether the name or the first bytes are those of safetensors: a length, then JSON."""
+    if path.suffix.lower() == ".safetensors":
+        return True
     try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
+        with path.open("rb") as file:
+            start = file.read(9)
     except OSError as error:
-        raise UserError(
-            f"cannot write {path} ({error.strerror or error}): choose another place"
-        ) from error
-
-
-def _check_suffix(path: Path) -> None:
-    if path.suffix not in SUFFIXES:
-        raise UserError(
-            f"expected a file that ends in {', '.join(SUFFIXES)}, got {path}: rename or convert it"
-        )
+        raise _unreadable(path, error) from error
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size
 
 
 def _torch(path: Path) -> Any:
@@ -94,7 +97,7 @@ def _torch(path: Path) -> Any:
     except ImportError:
         raise UserError(
             f"expected PyTorch to be installed for {path}: install jaxgen's extra `torch`, or use "
-            "a .safetensors file, which needs none"
+            "a .safetensors file, which does not need it"
         ) from None
     return torch
 
@@ -103,7 +106,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Arrays and metadata of a safetensors file.
 
     Raises:
-      UserError: where it is missing or damaged.
+      UserError: it is missing or damaged.
     """
     import safetensors
 
@@ -112,10 +115,13 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         with safetensors.safe_open(path, framework="numpy") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
-        raise UserError(
-            f"cannot read {path}: it is damaged or no safetensors file ({error}); "
-            "fetch or make it again"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"cannot read {path}, it may be damaged ({reason(error)}): fetch or make it again"
+    )
 
 
 def _check_there(path: Path) -> None:
@@ -126,17 +132,18 @@ def _check_there(path: Path) -> None:
 def _read_torch(path: Path) -> dict[str, Any]:
     torch = _torch(path)
     try:
-        # PyTorch warns of pickles that other programs wrote before it reads or refuses them.
+        # PyTorch warns about pickles of other programs before it reads or refuses them.
         with warnings.catch_warnings(action="ignore"):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"refused to read {path}: it is damaged, or holds more than tensors and would run "
-            "code when it is opened; save model.state_dict() instead of the model"
+            "code when opened; if it is a whole model from a source you trust, save its weights: "
+            f"torch.save(torch.load({path.name!r}, weights_only=False).state_dict(), 'weights.pt')"
         ) from error
     except Exception as error:  # torch raises a different type for every kind of damage
         raise UserError(
-            f"cannot read {path}: it is damaged or no file of PyTorch "
+            f"cannot read {path}: it is damaged, or neither a PyTorch nor a safetensors file "
             f"({type(error).__name__}); fetch or make it again"
         ) from error
     if not isinstance(loaded, Mapping):
