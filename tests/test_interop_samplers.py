@@ -7,14 +7,18 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
+import safetensors
 from marks import slow_but
 
 sys.path.append(str(Path(__file__).parents[1]))
 from benchmarks import pairs
-from jaxgen import interop, systems
+from jaxgen import interop, learners, models, systems
 from jaxgen.errors import UserError
 from jaxgen.interop import __main__ as command
+from jaxgen.models.likelihoods import bernoulli
+from jaxgen.networks.mlp import MLPDecoder, MLPEncoder
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 CVAE = {"hidden_sizes": (8,), "latent_size": 3, "image_shape": (4, 4, 1)}
@@ -46,10 +50,10 @@ def test_what_does_not_fit_is_refused(tmp_path):
     _, state = made("vae_mnist")
     path, sizes = tmp_path / "sampler.safetensors", sizes_of("vae_mnist")
     cases = [
-        (path, "vae_mnist", {}, "with these hyperparameters"),
+        (path, "vae_mnist", {}, "with these hyperparameters: params/decoder/hidden/dense_0/bias"),
         (path, "vae_mnist", sizes | {"depth": 3}, "keyword arguments of vae_mnist, got depth"),
-        (path, "vae", sizes, "got 'vae'"),
-        (path, "vae_mnist", sizes | {"kl_schedule": lambda step: 1.0}, "JSON can hold"),
+        (path, "vae", sizes, "got 'vae': choose"),
+        (path, "vae_mnist", sizes | {"kl_schedule": lambda step: 1.0}, "written as JSON"),
         (tmp_path / "sampler.bin", "vae_mnist", sizes, "ends in .safetensors"),
     ]
     for target, name, options, words in cases:
@@ -65,7 +69,52 @@ def test_what_does_not_fit_is_refused(tmp_path):
         interop.load(path)
 
 
-# Whoever runs an exported sampler has JAX and NumPy; this process refuses to import more.
+def own():
+    """A learner that is none of `systems`, and its state."""
+    encoder, decoder = MLPEncoder((8,), 3), MLPDecoder((8,), (4, 4, 1))
+    model = models.vae(encoder, decoder, bernoulli(), latent_size=3, image_shape=(4, 4, 1))
+    learner = learners.minimize(model, optax.sgd(0.1, momentum=0.9), batch_size=4)
+    return model, learner, learner.init(jax.random.key(5))
+
+
+def test_learners_and_models_of_your_own(tmp_path):
+    model, learner, state = own()
+    key, path = jax.random.key(1), tmp_path / "own.safetensors"
+    interop.save(path, learner, state, author="me", layers=[8, 8])
+    found, loaded = interop.load(path, learner=learner)
+    assert found is learner
+    np.testing.assert_array_equal(learner.sample(loaded, 4, key), learner.sample(state, 4, key))
+    assert int(loaded.step) == 0
+    with pytest.raises(
+        UserError, match=r"not one of jaxgen\.systems: pass it, .*learner="
+    ) as error:
+        interop.load(path)
+    assert "\n" not in str(error.value)
+    description = safetensors.safe_open(path, "numpy").metadata()["hyperparameters"]
+    assert json.loads(description) == {"author": "me", "layers": [8, 8]}
+
+    variables = model.init(jax.random.key(2))
+    interop.save(path, model, variables)
+    found, again = interop.load(path, learner=model)
+    jax.tree.map(np.testing.assert_array_equal, again, variables)
+
+
+def test_weights_of_another_learner_are_refused(tmp_path):
+    _, learner, state = own()
+    path = tmp_path / "sampler.safetensors"
+    interop.save(path, learner, state)
+    other, other_state = made("vae_mnist")
+    with pytest.raises(UserError, match=r"params/decoder/hidden/dense_0/bias is expected to be"):
+        interop.load(path, learner=other)
+    with pytest.raises(UserError, match=r"expected the state of this learner: params/.*bias"):
+        interop.save(path, learner, other_state)
+    broken = state._replace(params=jax.tree.map(lambda x: x * np.nan, state.params))
+    interop.save(path, learner, broken)
+    with pytest.raises(UserError, match=r"NaN or infinite values in params/.*: use weights"):
+        interop.load(path, learner=learner)
+
+
+# An exported sampler needs JAX and NumPy; this process refuses to import more.
 ALONE = """
 import sys
 

@@ -1,4 +1,4 @@
-"""Converts from the command line: PyTorch's files to jaxgen's and back, and runs to programs.
+"""Converts on the command line: PyTorch files to samplers and back, and runs to programs.
 
 python -m jaxgen.interop from-torch vae_mnist weights.pt sampler.safetensors
 python -m jaxgen.interop to-torch sampler.safetensors weights.pt
@@ -17,8 +17,9 @@ import jax
 import tyro
 
 from jaxgen import systems
+from jaxgen._files import expanded
 from jaxgen.errors import UserError
-from jaxgen.interop import keys, samplers, state_files, weights
+from jaxgen.interop import keys, programs, samplers, state_files, weights
 from jaxgen.runs.checkpoints import Checkpoints
 from jaxgen.types import PyTree
 
@@ -34,9 +35,9 @@ class FromTorch:
 
     Attributes:
       system: a source system, such as vae_mnist.
-      source: .pt, .pth or .safetensors; several as generator=G.pt,critic=C.pt.
+      source: a file of PyTorch or safetensors; several as generator=G.pt,critic=C.pt.
       target: the sampler, a .safetensors file.
-      hyperparameters: what differs from the published sizes, as JSON: {"latent_size": 10}.
+      hyperparameters: those that differ from the published ones, as JSON: {"latent_size": 10}.
     """
 
     system: Positional[str]
@@ -47,10 +48,10 @@ class FromTorch:
 
 @dataclasses.dataclass(frozen=True)
 class ToTorch:
-    """Writes PyTorch's state dicts: as .pt or .pth where PyTorch is installed, or .safetensors.
+    """Writes PyTorch's state dicts: .pt where PyTorch is installed, or .safetensors.
 
     Attributes:
-      target: .pt, .pth or .safetensors.
+      target: .pt, .pth, .ckpt, .bin or .safetensors.
     """
 
     source: Source
@@ -70,7 +71,7 @@ class Export:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Does what the command line says."""
+    """Runs the command that the command line names."""
     commands = FromTorch | ToTorch | Export
     prog = "python -m jaxgen.interop"
     command: Any = tyro.cli(commands, prog=prog, description=__doc__, args=args)  # pyright: ignore[reportCallIssue, reportArgumentType]
@@ -79,7 +80,7 @@ def main(args: list[str] | None = None) -> None:
         return
     system, state, hyperparameters = opened(command.source)
     if isinstance(command, Export):
-        samplers.export(command.target, system, state, **hyperparameters)
+        programs.export(command.target, system, state, **hyperparameters)
     else:
         shape = hyperparameters.get("image_shape") or (1,)
         state_files.write(command.target, weights.to_torch(system, state, image_channels=shape[-1]))
@@ -110,6 +111,7 @@ def from_torch(command: FromTorch) -> None:
 
 def opened(source: Path) -> tuple[str, PyTree, dict[str, Any]]:
     """System, state and hyperparameters of a sampler or of a run's newest checkpoint."""
+    source = expanded(source)
     if not source.is_dir():
         return samplers.open_sampler(source)
     try:
