@@ -55,5 +55,7 @@ def sum_chunks(
     # From zeros, not from the first chunk: what a loop reads from the second on is a copy.
     of_one = jax.eval_shape(f, xs[0], ys[0])
     start = jnp.zeros(of_one.shape, of_one.dtype)
+    if varying := tuple(jax.typeof(x).manual_axis_type.varying):  # in a shard_map
+        start = lax.pcast(start, varying, to="varying")
     total, _ = lax.scan(lambda total, args: (total + f(*args), None), start, (xs, ys))
     return total if rest is None else total + f(rest[0], arrange(rest[1]))

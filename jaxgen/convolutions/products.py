@@ -1,106 +1,172 @@
-"""The three bilinear computations of a convolution, closed under differentiation.
+"""The three bilinear products of a convolution, closed under differentiation.
 
     convolve(g, x, w) -> y     transpose(g, y, w) -> x     correlate(g, x, y) -> w
 
 All three are one trilinear form <y, convolve(x, w)> = <x, transpose(y, w)> = <w, correlate(x, y)>,
-each with one of its arguments left out. The gradient of any of them is therefore the other two,
-and reverse-mode differentiation of any order stays among the three.
+each with one of its arguments left out. A product is linear in either factor, so its derivative in
+a factor is the product itself, and the transpose of that derivative is another of the three. They
+are one JAX primitive, so that forward and reverse mode, of any order and in any combination, stay
+among the three and every product takes its fastest form.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.custom_batching import custom_vmap
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
-from jaxgen.convolutions.choice import choose
-from jaxgen.convolutions.geometry import Geometry, convolution
+from jaxgen.convolutions.geometry import Geometry
+from jaxgen.convolutions.platforms import on_any, on_cpu
 
-# On CPU, XLA's own forms of the two gradients can be a hundred times slower than its product of
-# matrices; the choice is among forms made of those. Elsewhere vendors' libraries have kernels for
-# exactly these three: forward, backward data, backward filter.
+FACTORS = {"convolve": "xw", "transpose": "yw", "correlate": "xy"}
+RESULT = {"convolve": "y", "transpose": "x", "correlate": "w"}
+_NAME = {result: name for name, result in RESULT.items()}
 
-
-def _xla_convolve(g: Geometry, x: Array, w: Array) -> Array:
-    return convolution(x, w, g.strides, g.padding)
-
-
-def _xla_transpose(g: Geometry, y: Array, w: Array) -> Array:
-    x = jax.ShapeDtypeStruct((y.shape[0], *g.image, w.shape[2]), y.dtype)
-    return jax.linear_transpose(lambda x: _xla_convolve(g, x, w), x)(y)[0]
+# For each axis that vmap added, outermost first: whether the first factor has it, and the second.
+# The result has all of them in front.
+MappedAxes = tuple[tuple[bool, bool], ...]
 
 
-def _xla_correlate(g: Geometry, x: Array, y: Array) -> Array:
-    w = jax.ShapeDtypeStruct((*g.kernel, x.shape[3], y.shape[3]), y.dtype)
-    return jax.linear_transpose(lambda w: _xla_convolve(g, x, w), w)(y)[0]
-
-
-_XLA = {"convolve": _xla_convolve, "transpose": _xla_transpose, "correlate": _xla_correlate}
-
-
-def _on_cpu(name: str, g: Geometry, a: Array, b: Array) -> Array:
-    """The CPU's form in at least float32, and one member at a time under vmap."""
-
-    @custom_vmap
-    def run(a, b):
-        wide = jnp.promote_types(a.dtype, jnp.float32)
-        cx = b.shape[2] if name != "correlate" else a.shape[3]
-        form = getattr(choose(name, g, a.shape[0], cx, b.shape[3], wide), name)
-        return form(g, a.astype(wide), b.astype(wide)).astype(a.dtype)
-
-    @run.def_vmap
-    def rule(axis_size, batched, a, b):
-        if name != "correlate" and batched == [True, False]:  # more images under one kernel
-            out = run(a.reshape(-1, *a.shape[2:]), b)
-            return out.reshape(axis_size, -1, *out.shape[1:]), True
-        members = [v for v, is_batched in zip((a, b), batched, strict=True) if is_batched]
-
-        def one(members):
-            left = iter(members)
-            return run(*(next(left) if m else v for v, m in zip((a, b), batched, strict=True)))
-
-        return lax.map(one, members), True
-
-    return run(a, b)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _run(name: str, g: Geometry, a: Array, b: Array) -> Array:
-    if not isinstance(a.shape[0], int):  # exported for any batch size: no chunks to cut
-        return _XLA[name](g, a, b)
-    return lax.platform_dependent(
-        a, b, cpu=partial(_on_cpu, name, g), default=partial(_XLA[name], g)
-    )
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def convolve(g: Geometry, x: Array, w: Array) -> Array:
     """Convolution: x [N, H, W, cx], w [kh, kw, cx, cy] -> y [N, h, w, cy]."""
-    return _run("convolve", g, x, w)
+    return _product("convolve", g, x, w)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def transpose(g: Geometry, y: Array, w: Array) -> Array:
     """Its adjoint in x: y [N, h, w, cy], w [kh, kw, cx, cy] -> x [N, H, W, cx]."""
-    return _run("transpose", g, y, w)
+    return _product("transpose", g, y, w)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def correlate(g: Geometry, x: Array, y: Array) -> Array:
     """Its adjoint in w: x [N, H, W, cx], y [N, h, w, cy] -> w [kh, kw, cx, cy]."""
-    return _run("correlate", g, x, y)
+    return _product("correlate", g, x, y)
 
 
-convolve.defvjp(
-    lambda g, x, w: (convolve(g, x, w), (x, w)),
-    lambda g, saved, y: (transpose(g, y, saved[1]), correlate(g, saved[0], y)),
-)
-transpose.defvjp(
-    lambda g, y, w: (transpose(g, y, w), (y, w)),
-    lambda g, saved, x: (convolve(g, x, saved[1]), correlate(g, x, saved[0])),
-)
-correlate.defvjp(
-    lambda g, x, y: (correlate(g, x, y), (x, y)),
-    lambda g, saved, w: (transpose(g, saved[1], w), convolve(g, saved[0], w)),
-)
+def _product(name: str, g: Geometry, a: Array, b: Array) -> Array:
+    # The precision is the caller's: the product may be compiled where another one is set.
+    precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+    a, b = _equally_varying(a, b)
+    return _primitive.bind(a, b, name=name, geometry=g, mapped=(), precision=precision)
+
+
+def _equally_varying(a: Array, b: Array) -> tuple[Array, Array]:
+    """Both factors as different on every device of a shard_map as either is.
+
+    The gradient in a factor that all devices share is then summed over them.
+    """
+    first, second = (jax.typeof(v).manual_axis_type.varying for v in (a, b))
+    if first != second:
+        a = lax.pcast(a, tuple(second - first), to="varying") if second - first else a
+        b = lax.pcast(b, tuple(first - second), to="varying") if first - second else b
+    return a, b
+
+
+# ---- the primitive
+
+
+_primitive = Primitive("convolution_product")
+
+
+@_primitive.def_impl
+@partial(jax.jit, static_argnames=("name", "geometry", "mapped", "precision"))
+def _run(a: Array, b: Array, **options: Any) -> Array:
+    return _primitive.bind(a, b, **options)
+
+
+def _xla(a: Array, b: Array, *, name: str, geometry: Geometry, mapped: MappedAxes, precision: Any):
+    f = partial(on_any, name, geometry)
+    for axes in reversed(mapped):
+        f = jax.vmap(f, [0 if has_axis else None for has_axis in axes])
+    with jax.default_matmul_precision(precision):
+        return f(a, b)
+
+
+def _cpu(a: Array, b: Array, *, name: str, geometry: Geometry, mapped: MappedAxes, precision: Any):
+    f = partial(on_cpu, name, geometry)
+    for axes in reversed(mapped):
+        f = partial(_map, f, axes)
+    with jax.default_matmul_precision(precision):
+        return f(a, b)
+
+
+def _map(f, axes: tuple[bool, bool], a: Array, b: Array) -> Array:
+    """f over the leading axis of those that have it, one at a time."""
+    if all(axes):
+        return lax.map(lambda pair: f(*pair), (a, b))
+    return lax.map(lambda a: f(a, b), a) if axes[0] else lax.map(lambda b: f(a, b), b)
+
+
+@_primitive.def_abstract_eval
+def _(a: Any, b: Any, **options: Any) -> Any:
+    return jax.make_jaxpr(partial(_xla, **options))(a, b).out_avals[0]
+
+
+mlir.register_lowering(_primitive, mlir.lower_fun(_xla, multiple_results=False))
+mlir.register_lowering(_primitive, mlir.lower_fun(_cpu, multiple_results=False), platform="cpu")
+
+
+# ---- its derivatives
+
+
+def _cotangent(
+    linear: int, cotangent: Array, a: Any, b: Any, *, name: str, mapped: MappedAxes, **options: Any
+) -> Array:
+    """The cotangent of a factor, 0 or 1: the product of the other factor and the result's."""
+    known = FACTORS[name][1 - linear]
+    values = {known: (a, b)[1 - linear], RESULT[name]: cotangent}
+    has_axis = {known: [axes[1 - linear] for axes in mapped], RESULT[name]: [True] * len(mapped)}
+    name = _NAME[FACTORS[name][linear]]
+    first, second = FACTORS[name]
+    out = _primitive.bind(
+        values[first],
+        values[second],
+        name=name,
+        mapped=tuple(zip(has_axis[first], has_axis[second], strict=True)),
+        **options,
+    )
+    shared = tuple(i for i, axes in enumerate(mapped) if not axes[linear])
+    return out.sum(shared) if shared else out
+
+
+ad.defbilinear(_primitive, partial(_cotangent, 0), partial(_cotangent, 1))
+
+
+# ---- vmap
+
+
+def _batch(
+    factors: tuple[Array, Array],
+    dims: tuple[int | None, int | None],
+    *,
+    name: str,
+    mapped: MappedAxes,
+    **options: Any,
+) -> tuple[Array, int]:
+    a, b = factors
+    if name != "correlate" and dims[0] is not None and dims[1] is None:
+        return _batch_images(a, b, dims[0], name=name, mapped=mapped, **options)
+    if dims[0] is not None:
+        a = jnp.moveaxis(a, dims[0], 0)
+    if dims[1] is not None:
+        b = jnp.moveaxis(b, dims[1], 0)
+    axes = (dims[0] is not None, dims[1] is not None)
+    return _primitive.bind(a, b, name=name, mapped=(axes, *mapped), **options), 0
+
+
+def _batch_images(
+    a: Array, b: Array, dim: int, *, mapped: MappedAxes, **options: Any
+) -> tuple[Array, int]:
+    """Several batches of images under one kernel are one batch."""
+    axis = sum(first for first, _ in mapped)
+    a = jnp.moveaxis(a, dim, axis)
+    size, num_images = a.shape[axis : axis + 2]
+    a = a.reshape(*a.shape[:axis], size * num_images, *a.shape[axis + 2 :])
+    out = _primitive.bind(a, b, mapped=mapped, **options)
+    axis = len(mapped)
+    return out.reshape(*out.shape[:axis], size, num_images, *out.shape[axis + 1 :]), axis
+
+
+batching.primitive_batchers[_primitive] = _batch
