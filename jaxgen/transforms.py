@@ -1,12 +1,11 @@
 """Gradient transformations that optax lacks."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxgen import _checks
 from jaxgen.errors import UserError
 from jaxgen.types import Array, PyTree
 
@@ -37,8 +36,7 @@ def clip_weights(max_abs: float) -> optax.GradientTransformation:
     References:
       Arjovsky, Chintala and Bottou, Wasserstein GAN, algorithm 1, arXiv:1701.07875.
     """
-    if not (math.isfinite(max_abs) and max_abs > 0):
-        raise UserError(f"expected max_abs to be a number above 0, got {max_abs}")
+    _checks.positive("max_abs", max_abs)
 
     def clip(update: Array | None, param: Array) -> Array | None:
         if update is None or not jnp.issubdtype(param.dtype, jnp.floating):

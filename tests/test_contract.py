@@ -149,7 +149,7 @@ class Trained(NamedTuple):
         """Images of the system's shape."""
         return pixels(count, self.system.image_shape)
 
-    def inputs(self, count: int) -> dict[str, np.ndarray]:
+    def inputs(self, count: int) -> dict[str, Any]:
         """What the functions of a labelled system take beside images, latents and key."""
         return {"labels": np.arange(count, dtype=np.int32) % 10} if self.system.labelled else {}
 

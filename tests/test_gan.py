@@ -191,7 +191,9 @@ def test_impossible_images_and_latents_are_user_errors():
     m = model()
     _, critic = m.init(jax.random.key(0))
     with pytest.raises(UserError, match="expected images of shape"):
-        m.critic_loss(critic, np.zeros((2, 9, 9, 1), np.uint8), jnp.zeros((2, *SHAPE)), None)
+        m.critic_loss(
+            critic, np.zeros((2, 9, 9, 1), np.uint8), jnp.zeros((2, *SHAPE)), jax.random.key(0)
+        )
 
 
 class Identity(nn.Module):

@@ -22,7 +22,7 @@ def images(count=COUNT) -> np.ndarray:
     return np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1)
 
 
-def witness() -> Model:
+def witness(num_classes=0) -> Model:
     """A model that reports what it was shown: images, labels, and a draw from its key.
 
     Its loss pulls `w` towards the mean image, so that the order of the steps shows in the state.
@@ -59,12 +59,17 @@ def witness() -> Model:
         metrics = {"pixel": pixels, "square": pixels**2, "draw": draw, "strangers": unknown}
         return metrics | {"steps_taken": taken}
 
-    return Model(init, loss, evaluate)
+    return Model(init, loss, evaluate, (1, 1, 1), num_classes=num_classes)
 
 
 @pytest.fixture(scope="module")
 def learner():
     return minimize(witness(), optax.adam(0.1), batch_size=BATCH)
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    return minimize(witness(num_classes=COUNT), optax.adam(0.1), batch_size=BATCH)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +146,36 @@ def test_an_epoch_is_its_steps_one_by_one(learner):
     assert state.step == NUM_STEPS
 
 
+def same(a, b):
+    return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
+
+
+@pytest.mark.parametrize("ends", [[6], [3, 6], [2, 5, 6], [1, 4, 100], [6, 6]])
+def test_an_epoch_in_stretches_is_the_whole_epoch(learner, ends):
+    key = jax.random.key(5)
+    whole, metrics = learner.epoch(learner.init(jax.random.key(0)), images(), key)
+    state, parts, start = learner.init(jax.random.key(0)), [], 0
+    for stop in ends:
+        state, part = learner.epoch(state, images(), key, start=start, stop=stop)
+        inside = np.array([start <= i < stop for i in range(NUM_STEPS)])
+        np.testing.assert_array_equal(part["num_images"] > 0, inside)
+        for values in part.values():
+            np.testing.assert_array_equal(values[~inside], 0)
+        parts.append(part)
+        start = stop
+    assert same(state, whole)
+    assert same(jax.tree.map(lambda *x: sum(x), *parts), metrics)
+
+
+def test_one_program_serves_every_stretch():
+    learner = minimize(witness(), optax.adam(0.1), batch_size=BATCH)
+    state = learner.init(jax.random.key(0))
+    for start, stop in ((0, 2), (2, 5), (5, 6)):
+        state, _ = learner.epoch(state, images(), jax.random.key(1), start=start, stop=stop)
+    assert learner.epoch._cache_size() == 1  # pyright: ignore[reportAttributeAccessIssue]
+    assert state.step == NUM_STEPS
+
+
 @pytest.mark.parametrize("count", [22, 20, 4, 3, 1])
 def test_evaluation_is_the_mean_over_all_images(learner, count):
     state = learner.init(jax.random.key(0))
@@ -170,7 +205,8 @@ def test_running_statistics_are_handed_from_step_to_step(learner):
     np.testing.assert_array_equal(state.batch_stats["num_images"], COUNT + 5)
 
 
-def test_labels_stay_with_their_images(learner):
+def test_labels_stay_with_their_images(learner, labelled):
+    unlabelled, learner = learner, labelled
     state = learner.init(jax.random.key(0))
     labels = np.arange(COUNT, dtype=np.int32)
     state, epoch = learner.epoch(state, images(), jax.random.key(1), labels=labels)
@@ -179,7 +215,7 @@ def test_labels_stay_with_their_images(learner):
     for metrics in (epoch, step, held_out):
         np.testing.assert_array_equal(metrics["strangers"], 0)
     # And where a system has no labels, none are made up.
-    without = learner.evaluate(state, images(), jax.random.key(3))
+    without = unlabelled.evaluate(state, images(), jax.random.key(3))
     np.testing.assert_array_equal(without["strangers"], 1)
 
 
@@ -209,7 +245,7 @@ def test_an_impossible_batch_size_is_a_user_error(batch_size):
     assert str(error.value) == message
 
 
-@pytest.mark.parametrize("count", [0, 3])
+@pytest.mark.parametrize("count", [1, 3])
 def test_a_batch_larger_than_the_data_is_a_user_error(learner, count):
     state = learner.init(jax.random.key(0))
     with pytest.raises(UserError, match=f"batch of 4 images, got {count} images: .*smaller") as e:
@@ -219,5 +255,5 @@ def test_a_batch_larger_than_the_data_is_a_user_error(learner, count):
 
 
 def test_evaluating_nothing_is_a_user_error(learner):
-    with pytest.raises(UserError, match="expected images to evaluate, got none"):
+    with pytest.raises(UserError, match="expected at least one image, got"):
         learner.evaluate(learner.init(jax.random.key(0)), images()[:0], jax.random.key(1))

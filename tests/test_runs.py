@@ -271,7 +271,7 @@ def test_looking_every_few_steps_changes_nothing(idx_folder, tmp_path):
         for _ in looked.epochs(every=3, watch=look):
             pass
     assert [step for step, _ in seen] == [3, 6, 9]
-    assert looked.learner.epoch._cache_size() == 1  # pyright: ignore[reportFunctionMemberAccess]
+    assert looked.learner.epoch._cache_size() == 1  # pyright: ignore[reportAttributeAccessIssue]
     with gan_start(idx_folder, tmp_path / "whole") as whole:
         for _ in whole.epochs():
             pass
@@ -284,8 +284,8 @@ def test_looking_every_few_steps_changes_nothing(idx_folder, tmp_path):
         looked.learner.init(looked.key("init")),
         looked.dataset.train.images,
         looked.key("train", 1),
-        0,
-        5,
+        start=0,
+        stop=5,
     )
     first = np.mean(np.asarray(steps["generator_loss"])[:3])
     assert seen[0][1]["generator_loss"] == pytest.approx(float(first), rel=1e-5)

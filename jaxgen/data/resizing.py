@@ -5,8 +5,9 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from PIL import Image
 
+from jaxgen import _checks
 from jaxgen.data.parallel import map_pictures
-from jaxgen.errors import UserError, expect_at_least
+from jaxgen.errors import UserError
 from jaxgen.types import Split
 
 Fit = Literal["crop", "squash"]
@@ -43,7 +44,7 @@ def square(resolution: int | None, fit: Fit) -> Square | None:
         raise UserError(f"expected fit crop or squash, got {fit!r}: pick one")
     if resolution is None:
         return None
-    expect_at_least("resolution", resolution, 1)
+    _checks.at_least("resolution", resolution, 1)
     return Square(resolution, fit)
 
 

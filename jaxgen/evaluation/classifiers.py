@@ -11,7 +11,7 @@ import optax
 from jaxgen.learners import minimize
 from jaxgen.models.pixels import unit_interval
 from jaxgen.networks.layers import batch_norm, dense
-from jaxgen.types import Array, Learner, Metrics, Model, PyTree
+from jaxgen.types import Array, Inputs, Labels, Learner, Metrics, Model, PyTree
 
 # Mean and standard deviation of MNIST's training pixels.
 PIXEL_MEAN, PIXEL_STD = 0.1307, 0.3081
@@ -61,25 +61,26 @@ def classifier_mnist(
     def init(key: Array) -> PyTree:
         return network.init(key, jnp.zeros((1, *image_shape)), train=False)
 
-    def metrics(logits: Array, labels: Array) -> Metrics:
+    def metrics(logits: Array, labels: Labels) -> Metrics:
+        labels = jnp.asarray(labels)
         return {
             "loss": optax.softmax_cross_entropy_with_integer_labels(logits, labels),
             "accuracy": (logits.argmax(-1) == labels).astype(logits.dtype),
         }
 
     def loss(
-        variables: PyTree, images: Array, key: Array, step: Array, labels: Array
+        variables: PyTree, images: Inputs, key: Array, step: Array | int, *, labels: Labels = None
     ) -> tuple[Array, tuple[Metrics, PyTree]]:
         images = unit_interval(images, image_shape)
         logits, updated = network.apply(variables, images, True, mutable=["batch_stats"])
         means = jax.tree.map(jnp.mean, metrics(logits, labels))
         return means["loss"], (means, updated["batch_stats"])
 
-    def logits_of(variables: PyTree, images: Array) -> Array:
+    def logits_of(variables: PyTree, images: Inputs) -> Array:
         return network.apply(variables, unit_interval(images, image_shape), False)  # pyright: ignore[reportReturnType]
 
     def evaluate(
-        variables: PyTree, images: Array, key: Array, step: Array, labels: Array
+        variables: PyTree, images: Inputs, key: Array, step: Array | int, *, labels: Labels = None
     ) -> Metrics:
         return metrics(logits_of(variables, images), labels)
 
@@ -88,6 +89,8 @@ def classifier_mnist(
         return logits_of(state.variables, images).argmax(-1)
 
     learner = minimize(
-        Model(init, loss, evaluate), optax.adam(learning_rate), batch_size=batch_size
+        Model(init, loss, evaluate, image_shape, num_classes=num_classes),
+        optax.adam(learning_rate),
+        batch_size=batch_size,
     )
     return Classifier(learner, predict)

@@ -34,7 +34,7 @@ def traversal(
     values = jnp.asarray(values)
     walk = jnp.tile(latents, (len(values), 1)).at[:, dimension].set(values)
     labels = {} if label is None else {"labels": jnp.full(len(values), label, jnp.int32)}
-    return learner.decode(state, walk, **labels)
+    return learner.require("decode")(state, walk, **labels)
 
 
 def interpolation(start: Array, end: Array, num_steps: int, spherical: bool = False) -> Array:
@@ -77,7 +77,7 @@ def posterior(
     for first in range(0, len(images), IMAGES_AT_ONCE):
         rows = slice(first, first + IMAGES_AT_ONCE)
         given = {} if labels is None else {"labels": labels[rows]}
-        parts.append(learner.encode(state, images[rows], **given))
+        parts.append(learner.require("encode")(state, images[rows], **given))
     mean, log_var = (np.concatenate([np.asarray(part[i]) for part in parts]) for i in range(2))
     return mean, log_var
 

@@ -52,7 +52,8 @@ def export(path: str | Path, system: System, state: PyTree, **hyperparameters: A
         raise UserError(f"expected a file that ends in .zip, got {path}: rename it")
     name, learner = build(system, hyperparameters)
     check_state(name, learner, state)
-    if learner.sample is None or learner.decode is None:
+    sample_images, decode_latents = learner.sample, learner.decode
+    if sample_images is None or decode_latents is None:
         raise UserError(
             "expected a model with `sample` and `decode`, got one without: export one that has them"
         )
@@ -65,10 +66,10 @@ def export(path: str | Path, system: System, state: PyTree, **hyperparameters: A
 
     def sample(key: jax.Array, places: jax.Array) -> jax.Array:
         labels = {"labels": places} if labelled else {}
-        return learner.sample(state, places.shape[0], key, **labels)
+        return sample_images(state, places.shape[0], key, **labels)
 
     def decode(latents: jax.Array, *labels: jax.Array) -> jax.Array:
-        return learner.decode(state, latents, **({"labels": labels[0]} if labels else {}))
+        return decode_latents(state, latents, **({"labels": labels[0]} if labels else {}))
 
     (n,) = jax.export.symbolic_shape("n")
     key = jax.eval_shape(lambda: jax.random.key(0))

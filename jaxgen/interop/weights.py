@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.errors import UserError, expect_at_least
+from jaxgen import _checks
+from jaxgen.errors import UserError
 from jaxgen.interop import keys
 from jaxgen.interop.flattening import StateDicts, as_array, flatten, plain
 from jaxgen.interop.matching import Match, match, nearest_pairs, notice, shortened, within
@@ -110,7 +111,7 @@ def to_torch(
 
 
 def _namings(name: str, leaves: keys.Leaves, image_channels: int) -> list[keys.Naming]:
-    expect_at_least("image_channels", image_channels, 1)
+    _checks.at_least("image_channels", image_channels, 1)
     return keys.namings(name, leaves, image_channels)
 
 

@@ -23,14 +23,16 @@ Running averages never enter a gradient: they are what evaluation and samples ar
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgen.errors import UserError, expect_at_least
+from jaxgen import _checks
+from jaxgen.errors import UserError
+from jaxgen.learners._arguments import ExpectedState, compiled, compiled_init
+from jaxgen.learners._of_variables import functions_of_state
 from jaxgen.learners.adversarial_state import AdversarialState
 from jaxgen.learners.batching import (
     full_batches,
@@ -81,16 +83,12 @@ def adversarial(
       A Learner without `encode` and `reconstruct`. Metrics of a step are the model's, means over
       the images of its critic updates, and `critic_gradient_norm` and `generator_gradient_norm`;
       those of `evaluate` are the model's, and `diversity`, see `diversity.relative_diversity`.
-      Its `epoch` takes start and stop: epoch(state, images, key, start, stop) does the steps
-      start ≤ i < stop of the epoch that the key shuffles, and gives zeros, num_images included,
-      as metrics of the others. Done stretch by stretch under one key, an epoch is the same as in
-      one piece.
 
     Raises:
       UserError: where a number is out of range, or a step is given more images than it takes.
     """
-    expect_at_least("batch_size", batch_size, 1)
-    expect_at_least("num_critic_steps", num_critic_steps, 1)
+    batch_size = _checks.whole_number("batch_size", batch_size)
+    num_critic_steps = _checks.whole_number("num_critic_steps", num_critic_steps)
     if ema_decay is not None and not 0 < ema_decay < 1:
         raise UserError(f"expected ema_decay between 0 and 1, or none, got {ema_decay}")
     images_per_step = num_critic_steps * batch_size
@@ -209,17 +207,22 @@ def adversarial(
         return follow(state), metrics | more
 
     def step(
-        state: AdversarialState, images: Array, key: Array
+        state: AdversarialState, images: Array, key: Array, *, labels: Array | None = None
     ) -> tuple[AdversarialState, Metrics]:
+        images = jnp.asarray(images)
         return step_on(state, images, jnp.arange(len(images)), key)
 
     def epoch(
         state: AdversarialState,
         images: Array,
         key: Array,
+        *,
+        labels: Array | None = None,
         start: Array | int = 0,
-        stop: Array | int = WHOLE_EPOCH,
+        stop: Array | int | None = None,
     ) -> tuple[AdversarialState, Metrics]:
+        images = jnp.asarray(images)
+        stop = WHOLE_EPOCH if stop is None else stop
         if len(images) < batch_size:
             raise UserError(
                 f"expected at least one batch of {batch_size} images, got {len(images)} images: "
@@ -237,7 +240,9 @@ def adversarial(
         batches = full_batches(order, images_per_step)
         return loop_over_batches(body, state, batches, start, stop)
 
-    def evaluate(state: AdversarialState, images: Array, key: Array) -> Metrics:
+    def evaluate(
+        state: AdversarialState, images: Array, key: Array, *, labels: Array | None = None
+    ) -> Metrics:
         images = jnp.asarray(images)
         batches_key, samples_key = jax.random.split(key)
         players = state.variables("generator"), state.variables("critic")
@@ -255,16 +260,15 @@ def adversarial(
         shown = unit_interval(images[spread], samples.shape[1:])
         return means | {"diversity": relative_diversity(samples, shown)}
 
-    def of_generator(function: Callable[..., Any], **options: Any) -> Any:
-        return jax.jit(
-            lambda state, *args: function(state.variables("generator"), *args), **options
-        )
-
+    expected = ExpectedState(AdversarialState, init)
     return Learner(
-        init=jax.jit(init),
-        step=jax.jit(step, donate_argnums=0),
-        epoch=jax.jit(epoch, donate_argnums=0),
-        evaluate=jax.jit(evaluate),
-        sample=of_generator(model.sample, static_argnums=1),
-        decode=of_generator(model.decode),
+        init=compiled_init(init),
+        step=compiled(step, model, expected),
+        epoch=compiled(epoch, model, expected),
+        evaluate=compiled(evaluate, model, expected),
+        image_shape=model.image_shape,
+        latent_size=model.latent_size,
+        num_classes=model.num_classes,
+        images_per_step=images_per_step,
+        **functions_of_state(model, expected, lambda state: state.variables("generator")),
     )

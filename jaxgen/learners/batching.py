@@ -10,13 +10,13 @@ from jaxgen.errors import UserError
 from jaxgen.types import Array, Metrics, PyTree
 
 
-def given(labels: Array | None) -> tuple[Array, ...]:
-    """The labels as one more argument, where there are any."""
-    return () if labels is None else (labels,)
+def with_labels(labels: Array | None) -> dict[str, Array]:
+    """The labels as a keyword argument, where there are any."""
+    return {} if labels is None else {"labels": labels}
 
 
 def take(array: Array | None, indices: Array) -> Any:
-    """Rows of an array, for indices that are known to be in range; nothing of nothing."""
+    """Rows of an array, for indices that are known to be in range; None for None."""
     return None if array is None else array.at[indices].get(mode="promise_in_bounds")
 
 
@@ -40,12 +40,7 @@ def scan_batches(
     Returns:
       The last carry, and the outputs stacked along a leading axis of ceil(N / batch_size).
     """
-    whole, rest = divmod(len(order), batch_size)
-    if not whole:
-        raise UserError(
-            f"expected at least one batch of {batch_size} images, got {len(order)} images: "
-            "choose a smaller batch size"
-        )
+    whole, rest = check_batches(order, batch_size)
     batches = order[: whole * batch_size].reshape(whole, batch_size)
     carry, outputs = jax.lax.scan(
         lambda carry, x: body(carry, *x), carry, (jnp.arange(whole), batches)
@@ -54,6 +49,52 @@ def scan_batches(
         carry, last = body(carry, jnp.asarray(whole), order[-rest:])
         outputs = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), outputs, last)
     return carry, outputs
+
+
+def scan_some_batches(
+    body: Callable[[PyTree, Array, Array], tuple[PyTree, Metrics]],
+    carry: PyTree,
+    order: Array,
+    batch_size: int,
+    start: Array | int,
+    stop: Array | int | None,
+) -> tuple[PyTree, Metrics]:
+    """`scan_batches` over the batches start ≤ i < stop, whose outputs are zeros elsewhere.
+
+    `start` and `stop` may be traced, so that one program serves every stretch of an epoch.
+    """
+    whole, rest = check_batches(order, batch_size)
+    num_batches = whole + bool(rest)
+    stop = num_batches if stop is None else stop
+    batches = order[: whole * batch_size].reshape(whole, batch_size)
+    carry, outputs = loop_over_batches(body, carry, batches, start, stop)
+    if not rest:
+        return carry, outputs
+
+    def skip(carry: PyTree) -> tuple[PyTree, Metrics]:
+        return carry, jax.tree.map(lambda values: jnp.zeros_like(values[0]), outputs)
+
+    def last(carry: PyTree) -> tuple[PyTree, Metrics]:
+        return body(carry, jnp.asarray(whole), order[-rest:])
+
+    included = (start <= jnp.asarray(whole)) & (jnp.asarray(whole) < stop)
+    carry, output = jax.lax.cond(included, last, skip, carry)
+    return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), outputs, output)
+
+
+def check_batches(order: Array, batch_size: int) -> tuple[int, int]:
+    """The number of whole batches, and the number of entries that are left.
+
+    Raises:
+      UserError: if there is no whole batch.
+    """
+    whole, rest = divmod(len(order), batch_size)
+    if not whole:
+        raise UserError(
+            f"expected at least one batch of {batch_size} images, got {len(order)} images: "
+            "choose a smaller batch size"
+        )
+    return whole, rest
 
 
 def mean_over_images(

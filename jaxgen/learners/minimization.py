@@ -1,14 +1,23 @@
-"""The plain descent: one model, one loss, one optimizer."""
+"""Minimizing one loss by one optimizer."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgen.errors import expect_at_least
-from jaxgen.learners.batching import given, mean_over_images, scan_batches, take
+from jaxgen import _checks
+from jaxgen.learners._arguments import ExpectedState, compiled, compiled_init
+from jaxgen.learners._of_variables import functions_of_state
+from jaxgen.learners.batching import (
+    mean_over_images,
+    scan_batches,
+    scan_some_batches,
+    take,
+    with_labels,
+)
 from jaxgen.types import Array, Learner, Metrics, Model, PyTree
 
 
@@ -39,83 +48,125 @@ def minimize(model: Model, optimizer: optax.GradientTransformation, *, batch_siz
     Args:
       model: the mathematics.
       optimizer: an optax gradient transformation.
-      batch_size: images a step of `epoch` sees. The last step of an epoch sees what is left, so
-        that every image is seen once an epoch.
+      batch_size: images in a step of `epoch`. The last step of an epoch takes the images that are
+        left, so that each is used once.
 
     Returns:
       A Learner. Its `step` takes any number of images.
 
     Raises:
-      UserError: where batch_size is not positive or exceeds the number of images.
+      UserError: if batch_size is not positive or exceeds the number of images.
     """
-    expect_at_least("batch_size", batch_size, 1)
+    batch_size = _checks.whole_number("batch_size", batch_size)
+    init = partial(_init, model, optimizer)
+    expected = ExpectedState(MinimizeState, init)
 
-    def init(key: Array) -> MinimizeState:
-        variables = model.init(key)
-        params = variables["params"]
-        return MinimizeState(
-            jnp.zeros((), jnp.int32),
-            params,
-            variables.get("batch_stats", {}),
-            optimizer.init(params),
-        )
+    one_step = partial(_step, model, optimizer)
 
     def step(
-        state: MinimizeState, images: Array, key: Array, labels: Array | None = None
+        state: MinimizeState, images: Array, key: Array, *, labels: Array | None = None
     ) -> tuple[MinimizeState, Metrics]:
-        def loss(params: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            return model.loss(variables, images, key, state.step, *given(labels))
-
-        grads, (metrics, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
-        updates, optimizer_state = optimizer.update(grads, state.optimizer_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return MinimizeState(state.step + 1, params, batch_stats, optimizer_state), metrics
+        return one_step(state, images, key, labels)
 
     def epoch(
-        state: MinimizeState, images: Array, key: Array, labels: Array | None = None
+        state: MinimizeState,
+        images: Array,
+        key: Array,
+        *,
+        labels: Array | None = None,
+        start: Array | int = 0,
+        stop: Array | int | None = None,
     ) -> tuple[MinimizeState, Metrics]:
-        shuffle_key, steps_key = jax.random.split(key)
-        order = jax.random.permutation(shuffle_key, len(images))
-
-        def body(state: MinimizeState, index: Array, batch: Array) -> tuple[MinimizeState, Metrics]:
-            step_key = jax.random.fold_in(steps_key, index)
-            state, metrics = step(state, take(images, batch), step_key, take(labels, batch))
-            return state, metrics | {"num_images": jnp.float32(len(batch))}
-
-        return scan_batches(body, state, order, batch_size)
+        return _epoch(one_step, batch_size, state, images, key, labels, start, stop)
 
     def evaluate(
-        state: MinimizeState, images: Array, key: Array, labels: Array | None = None
+        state: MinimizeState, images: Array, key: Array, *, labels: Array | None = None
     ) -> Metrics:
-        def of_batch(index: Array, batch: Array) -> Metrics:
-            batch_key = jax.random.fold_in(key, index)
-            return model.evaluate(
-                state.variables,
-                take(images, batch),
-                batch_key,
-                state.step,
-                *given(take(labels, batch)),
-            )
-
-        return mean_over_images(of_batch, len(images), batch_size)
-
-    def of_variables(function: Callable[..., Any] | None, **options: Any) -> Any:
-        if function is None:
-            return None
-
-        def function_of_state(state: MinimizeState, *args: Any, labels: Array | None = None) -> Any:
-            return function(state.variables, *args, *given(labels))
-
-        return jax.jit(function_of_state, **options)
+        return _evaluate(model, batch_size, state, images, key, labels)
 
     return Learner(
-        init=jax.jit(init),
-        step=jax.jit(step, donate_argnums=0),
-        epoch=jax.jit(epoch, donate_argnums=0),
-        evaluate=jax.jit(evaluate),
-        sample=of_variables(model.sample, static_argnums=1),
-        decode=of_variables(model.decode),
-        encode=of_variables(model.encode),
-        reconstruct=of_variables(model.reconstruct),
+        init=compiled_init(init),
+        step=compiled(step, model, expected),
+        epoch=compiled(epoch, model, expected),
+        evaluate=compiled(evaluate, model, expected),
+        image_shape=model.image_shape,
+        latent_size=model.latent_size,
+        num_classes=model.num_classes,
+        images_per_step=batch_size,
+        **functions_of_state(model, expected, lambda state: state.variables),
     )
+
+
+def _init(model: Model, optimizer: optax.GradientTransformation, key: Array) -> MinimizeState:
+    variables = model.init(key)
+    params = variables["params"]
+    return MinimizeState(
+        jnp.zeros((), jnp.int32),
+        params,
+        variables.get("batch_stats", {}),
+        optimizer.init(params),
+    )
+
+
+def _step(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: MinimizeState,
+    images: Array,
+    key: Array,
+    labels: Array | None,
+) -> tuple[MinimizeState, Metrics]:
+    def loss(params: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        return model.loss(variables, images, key, state.step, **with_labels(labels))
+
+    grads, (metrics, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
+    updates, optimizer_state = optimizer.update(grads, state.optimizer_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return MinimizeState(state.step + 1, params, batch_stats, optimizer_state), metrics
+
+
+def _epoch(
+    step: Callable[..., tuple[MinimizeState, Metrics]],
+    batch_size: int,
+    state: MinimizeState,
+    images: Array,
+    key: Array,
+    labels: Array | None,
+    start: Array | int,
+    stop: Array | int | None,
+) -> tuple[MinimizeState, Metrics]:
+    images, labels = jnp.asarray(images), None if labels is None else jnp.asarray(labels)
+    shuffle_key, steps_key = jax.random.split(key)
+    order = jax.random.permutation(shuffle_key, len(images))
+
+    def body(state: MinimizeState, index: Array, batch: Array) -> tuple[MinimizeState, Metrics]:
+        step_key = jax.random.fold_in(steps_key, index)
+        state, metrics = step(state, take(images, batch), step_key, take(labels, batch))
+        return state, metrics | {"num_images": jnp.float32(len(batch))}
+
+    if isinstance(start, int) and start == 0 and stop is None:
+        return scan_batches(body, state, order, batch_size)
+    return scan_some_batches(body, state, order, batch_size, start, stop)
+
+
+def _evaluate(
+    model: Model,
+    batch_size: int,
+    state: MinimizeState,
+    images: Array,
+    key: Array,
+    labels: Array | None,
+) -> Metrics:
+    images, labels = jnp.asarray(images), None if labels is None else jnp.asarray(labels)
+
+    def of_batch(index: Array, batch: Array) -> Metrics:
+        return model.evaluate(
+            state.variables,
+            take(images, batch),
+            jax.random.fold_in(key, index),
+            state.step,
+            **with_labels(take(labels, batch)),
+        )
+
+    return mean_over_images(of_batch, len(images), batch_size)

@@ -11,12 +11,14 @@ and the generator makes it smaller.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen.errors import UserError, expect_at_least
+from jaxgen import _checks
+from jaxgen.errors import UserError
 from jaxgen.models.adversarial_losses import (
     NON_SATURATING,
     WASSERSTEIN,
@@ -25,7 +27,7 @@ from jaxgen.models.adversarial_losses import (
 )
 from jaxgen.models.pixels import unit_interval
 from jaxgen.transforms import share_on_bound
-from jaxgen.types import AdversarialModel, Array, Metrics, PyTree
+from jaxgen.types import AdversarialModel, Array, Inputs, Labels, Metrics, PyTree
 
 
 def gan(
@@ -96,7 +98,7 @@ def wgan(
       UserError: where a number is negative or none, and, from `init`, where the penalty meets a
         critic with BatchNorm.
     """
-    expect_at_least("penalty_weight", penalty_weight, 0)
+    _checks.at_least("penalty_weight", penalty_weight, 0)
 
     def measures(real_scores: Array, fake_scores: Array) -> Metrics:
         return {"wasserstein": real_scores - fake_scores}
@@ -134,7 +136,7 @@ def _model(
     penalty_weight: float = 0.0,
 ) -> AdversarialModel:
     """A model from a loss and `measures`: (real scores, fake scores) -> metrics [B]."""
-    expect_at_least("latent_size", latent_size, 1)
+    latent_size = _checks.whole_number("latent_size", latent_size)
     low, high = pixel_range
 
     def init(key: Array) -> tuple[PyTree, PyTree]:
@@ -148,7 +150,7 @@ def _model(
             )
         return generator.init(generator_key, latents, train=False), critic_variables
 
-    def apply(module: nn.Module, variables: PyTree, x: Array, train: bool) -> tuple[Array, PyTree]:
+    def apply(module: nn.Module, variables: PyTree, x: Any, train: bool) -> tuple[Array, PyTree]:
         """The output, and the running averages after it."""
         if not train:
             return module.apply(variables, x, train=False), variables.get("batch_stats", {})  # pyright: ignore[reportReturnType]
@@ -159,7 +161,7 @@ def _model(
         return jax.random.normal(key, (num_images, latent_size))
 
     def critic_terms(
-        variables: PyTree, images: Array, fakes: Array, key: Array, train: bool
+        variables: PyTree, images: Inputs, fakes: Array, key: Array, train: bool
     ) -> tuple[Metrics, PyTree]:
         """Loss and measures of each image, [B]: real and fake halves with their own statistics."""
         images = low + (high - low) * unit_interval(images, image_shape)
@@ -179,7 +181,7 @@ def _model(
         return apply(generator, variables, noise(num_images, key), True)
 
     def critic_loss(
-        variables: PyTree, images: Array, fakes: Array, key: Array
+        variables: PyTree, images: Inputs, fakes: Array, key: Array
     ) -> tuple[Array, tuple[Metrics, PyTree]]:
         terms, batch_stats = critic_terms(variables, images, fakes, key, True)
         means = jax.tree.map(jnp.mean, terms)
@@ -191,7 +193,7 @@ def _model(
         return value, ({"generator_loss": value}, batch_stats)
 
     def evaluate(
-        generator_variables: PyTree, critic_variables: PyTree, images: Array, key: Array
+        generator_variables: PyTree, critic_variables: PyTree, images: Inputs, key: Array
     ) -> Metrics:
         noise_key, terms_key = jax.random.split(key)
         latents = noise(len(images), noise_key)
@@ -200,11 +202,21 @@ def _model(
         scores, _ = apply(critic, critic_variables, fakes, False)
         return terms | {"generator_loss": loss.generator(scores)}
 
-    def decode(variables: PyTree, latents: Array) -> Array:
+    def decode(variables: PyTree, latents: Inputs, *, labels: Labels = None) -> Array:
         fakes, _ = apply(generator, variables, latents, False)
         return (fakes - low) / (high - low)
 
-    def sample(variables: PyTree, num_samples: int, key: Array) -> Array:
+    def sample(variables: PyTree, num_samples: int, key: Array, *, labels: Labels = None) -> Array:
         return decode(variables, noise(num_samples, key))
 
-    return AdversarialModel(init, generate, critic_loss, generator_loss, evaluate, sample, decode)
+    return AdversarialModel(
+        init,
+        generate,
+        critic_loss,
+        generator_loss,
+        evaluate,
+        sample,
+        decode,
+        image_shape=image_shape,
+        latent_size=latent_size,
+    )

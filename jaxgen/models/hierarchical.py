@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.models import importance, losses, objectives
-from jaxgen.models.latent import Labels, model_of
+from jaxgen.models.latent import Given, model_of
 from jaxgen.models.likelihoods import Likelihood
 from jaxgen.models.objectives import Objective, ObjectiveKeywords
 from jaxgen.models.pixels import Binarization, binarize, unit_interval
 from jaxgen.models.variational import compare, draw, metrics_of
-from jaxgen.types import Array, Metrics, Model, PyTree
+from jaxgen.types import Array, Inputs, Labels, Metrics, Model, PyTree
 
 
 class Hierarchy(nn.Module):
@@ -83,7 +83,12 @@ def hierarchical_vae(
     kl_weight = objectives.kl_weight(goal)
 
     def terms(
-        networks: Hierarchy, images: Array, labels: Labels, key: Array, step: Array, train: bool
+        networks: Hierarchy,
+        images: Array,
+        labels: Given,
+        key: Array,
+        step: Array | int,
+        train: bool,
     ) -> Metrics:
         lower_key, upper_key = jax.random.split(key)
         mean, log_var = networks.lower_encoder(images, train)
@@ -124,7 +129,7 @@ def hierarchical_vae(
         binarization=binarization,
     )
 
-    def sample(variables: PyTree, num_samples: int, key: Array) -> Array:
+    def sample(variables: PyTree, num_samples: int, key: Array, *, labels: Labels = None) -> Array:
         upper_key, lower_key = jax.random.split(key)
         upper = jax.random.normal(upper_key, (num_samples, latent_size))
 
@@ -134,7 +139,7 @@ def hierarchical_vae(
 
         return likelihood.mean(nn.apply(decoded, networks)(variables))
 
-    def reconstruct(variables: PyTree, images: Array) -> Array:
+    def reconstruct(variables: PyTree, images: Inputs, *, labels: Labels = None) -> Array:
         def decoded(networks: Hierarchy, images: Array) -> Array:
             return networks.lower_decoder(networks.lower_encoder(images, False)[0], False)
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgen.errors import UserError
+from jaxgen import _checks
 from jaxgen.networks.softplus import softplus
 from jaxgen.types import Array
 
@@ -104,8 +104,7 @@ def gaussian(scale: float = 1.0) -> Likelihood:
     Raises:
       UserError: where scale is not a positive number.
     """
-    if not (math.isfinite(scale) and scale > 0):
-        raise UserError(f"expected scale to be a number above 0, got {scale}")
+    _checks.positive("scale", scale)
 
     def log_prob(logits: Array, images: Array) -> Array:
         return _gaussian_log_prob(logits, jnp.log(jnp.float32(scale)), images)

@@ -15,9 +15,10 @@ from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack, cast, g
 import optax
 from jax.typing import ArrayLike
 
-from jaxgen.errors import UserError, expect_at_least
+from jaxgen import _checks
+from jaxgen.errors import UserError
 from jaxgen.models import schedules
-from jaxgen.types import Array, Learner
+from jaxgen.types import Learner
 
 KLSchedule = Literal["constant", "linear", "cyclical"] | optax.Schedule
 Bound = Literal["elbo", "iwae", "dreg"]
@@ -67,12 +68,11 @@ class ObjectiveKeywords(TypedDict, total=False):
 
 def check(objective: Objective) -> None:
     """Raises UserError where a field is out of range, or two of them exclude each other."""
-    expect_at_least("beta", objective.beta, 0)
-    expect_at_least("kl_schedule_steps", objective.kl_schedule_steps, 1)
-    expect_at_least("free_bits", objective.free_bits, 0)
-    expect_at_least("num_samples", objective.num_samples, 1)
-    if objective.bound not in get_args(Bound):
-        raise UserError(f"expected bound elbo, iwae or dreg, got {objective.bound!r}: pick one")
+    _checks.at_least("beta", objective.beta, 0)
+    _checks.at_least("kl_schedule_steps", objective.kl_schedule_steps, 1)
+    _checks.at_least("free_bits", objective.free_bits, 0)
+    _checks.at_least("num_samples", objective.num_samples, 1)
+    _checks.one_of("bound", objective.bound, get_args(Bound))
     if objective.bound != "elbo" and (objective.free_bits or objective.average_images):
         name = "free_bits" if objective.free_bits else "average_images"
         raise UserError(
@@ -81,7 +81,7 @@ def check(objective: Objective) -> None:
         )
 
 
-def kl_weight(objective: Objective) -> Callable[[Array], ArrayLike]:
+def kl_weight(objective: Objective) -> Callable[[ArrayLike], ArrayLike]:
     """The weight of the KL term: step -> beta · schedule(step).
 
     Raises:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.errors import UserError
+from jaxgen import _checks
 from jaxgen.types import Array
 
 Binarization = Literal["none", "threshold", "dynamic"]
@@ -20,20 +20,8 @@ def unit_interval(images: Array | np.ndarray, image_shape: tuple[int, ...]) -> A
       UserError: where the images are not [B, *image_shape], or neither uint8 nor float.
     """
     images = jnp.asarray(images)
-    if images.ndim != 4 or images.shape[1:] != tuple(image_shape):
-        expected = ", ".join(map(str, image_shape))
-        raise UserError(
-            f"expected images of shape [B, {expected}], got {list(images.shape)}: "
-            "reshape them, or build the system with another image_shape"
-        )
-    if images.dtype == jnp.uint8:
-        return images.astype(jnp.float32) / 255
-    if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise UserError(
-            f"expected images as uint8 in 0..255 or floats in [0, 1], got {images.dtype}: "
-            "convert them first"
-        )
-    return images
+    _checks.check_images(images, image_shape)
+    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
 
 
 def binarize(images: Array, binarization: Binarization, key: Array | None = None) -> Array:
@@ -56,10 +44,7 @@ def binarize(images: Array, binarization: Binarization, key: Array | None = None
 
 def check_binarization(binarization: str) -> None:
     """Raises UserError where `binarization` is not one of the three."""
-    if binarization not in get_args(Binarization):
-        raise UserError(
-            f"expected binarization none, threshold or dynamic, got {binarization!r}: pick one"
-        )
+    _checks.one_of("binarization", binarization, get_args(Binarization))
 
 
 def explain(binarization: Binarization, say: Callable[[str], object]) -> None:

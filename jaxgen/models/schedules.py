@@ -5,7 +5,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from jaxgen.errors import expect_at_least
+from jaxgen import _checks
 from jaxgen.types import Array
 
 RISING_SHARE = 0.5  # of a cycle; what Fu et al. use throughout
@@ -30,7 +30,7 @@ def cyclical(steps: int, rising_share: float = RISING_SHARE) -> optax.Schedule:
       Fu et al., Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing,
       arXiv:1903.10145.
     """
-    expect_at_least("the steps of a cycle", steps, 1)
+    _checks.at_least("the steps of a cycle", steps, 1)
 
     def schedule(step: ArrayLike) -> Array:
         return jnp.minimum(1.0, jnp.mod(step, steps) / (rising_share * steps))
@@ -57,7 +57,7 @@ def burda(num_steps: int) -> optax.Schedule:
     References:
       Burda et al., Importance Weighted Autoencoders, arXiv:1509.00519, section 5.
     """
-    expect_at_least("num_steps", num_steps, 1)
+    _checks.at_least("num_steps", num_steps, 1)
     lasting = 3.0 ** np.arange(8)
     ends = np.cumsum(lasting)[:-1] / lasting.sum() * num_steps
 

@@ -11,7 +11,7 @@ encoder through z (Kingma and Welling, arXiv:1312.6114; Rezende et al., arXiv:14
 Given labels y, all of it is conditional on them: p(x|z, y) and q(z|x, y).
 """
 
-from typing import Unpack
+from typing import Any, Unpack
 
 import flax.linen as nn
 import jax
@@ -19,12 +19,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxgen.models import importance, losses, objectives
-from jaxgen.models.latent import Autoencoder, Labels, model_of
+from jaxgen.models.latent import Autoencoder, Given, model_of
 from jaxgen.models.likelihoods import Likelihood
 from jaxgen.models.monte_carlo import map_samples
 from jaxgen.models.objectives import Objective, ObjectiveKeywords
 from jaxgen.models.pixels import Binarization
-from jaxgen.types import Array, Metrics, Model, PyTree
+from jaxgen.types import Array, Inputs, Labels, Metrics, Model, PyTree
 
 
 def vae(
@@ -63,7 +63,12 @@ def vae(
     kl_weight = objectives.kl_weight(goal)
 
     def terms(
-        networks: Autoencoder, images: Array, labels: Labels, key: Array, step: Array, train: bool
+        networks: Autoencoder,
+        images: Array,
+        labels: Given,
+        key: Array,
+        step: Array | int,
+        train: bool,
     ) -> Metrics:
         mean, log_var = networks.encoder(images, train, *labels)
         latents = draw(key, mean, log_var, goal.num_samples)
@@ -108,7 +113,7 @@ def compare(
     decoder: nn.Module,
     latents: Array,
     images: Array,
-    labels: Labels,
+    labels: Given,
     train: bool,
     average_images: bool = False,
 ) -> tuple[Array, Array]:
@@ -154,7 +159,12 @@ def autoencoder(
     """
 
     def terms(
-        networks: Autoencoder, images: Array, labels: Labels, key: Array, step: Array, train: bool
+        networks: Autoencoder,
+        images: Array,
+        labels: Given,
+        key: Array,
+        step: Array | int,
+        train: bool,
     ) -> Metrics:
         code, _ = networks.encoder(images, train)
         reconstruction = -likelihood.log_prob(networks.decoder(code, train), images)
@@ -169,8 +179,10 @@ def autoencoder(
         binarization=binarization,
     )
 
-    def encode(variables: PyTree, images: Array) -> tuple[Array, Array]:
-        code, _ = model.encode(variables, images)
+    encode_point: Any = model.encode
+
+    def encode(variables: PyTree, images: Inputs, *, labels: Labels = None) -> tuple[Array, Array]:
+        code, _ = encode_point(variables, images)
         return code, jnp.full_like(code, -jnp.inf)
 
     return model._replace(encode=encode)

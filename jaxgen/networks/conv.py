@@ -11,8 +11,9 @@ from typing import Any
 
 import flax.linen as nn
 
+from jaxgen import _checks
 from jaxgen.convolutions import Conv, ConvTranspose
-from jaxgen.errors import UserError, expect_at_least
+from jaxgen.errors import UserError
 from jaxgen.networks.layers import batch_norm, dense, symmetric_uniform
 from jaxgen.networks.pooling import max_pool_2x2
 from jaxgen.networks.rematerialization import remember
@@ -102,7 +103,7 @@ def convolution(
     x: Array, features: int, kernel_size: int, strides: int, padding: int, name: str, bias: bool
 ) -> Array:
     """A convolution that starts at U(−1/√fan_in, 1/√fan_in), fan_in = C · kernel_size²."""
-    expect_at_least(f"the channels of layer {name}", features, 1)
+    _checks.at_least(f"the channels of layer {name}", features, 1)
     init = symmetric_uniform(1 / (kernel_size * math.sqrt(x.shape[-1])))
     options: Any = {"use_bias": bias, "kernel_init": init, "bias_init": init, "name": name}
     return Conv(features, kernel_size, strides, padding, **options)(x)
@@ -114,7 +115,7 @@ def transposed(x: Array, features: int, kernel_size: int, name: str, bias: bool)
     It starts as PyTorch's does, at U(−1/√n, 1/√n) with n = features · kernel_size²: PyTorch counts
     the outputs here, not the inputs.
     """
-    expect_at_least(f"the channels of layer {name}", features, 1)
+    _checks.at_least(f"the channels of layer {name}", features, 1)
     init = symmetric_uniform(1 / (kernel_size * math.sqrt(features)))
     options: Any = {"use_bias": bias, "kernel_init": init, "bias_init": init, "name": name}
     return ConvTranspose(features, kernel_size, 2, (kernel_size - 2) // 2, **options)(x)

@@ -12,8 +12,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgen import _checks
 from jaxgen.convolutions import Conv, ConvTranspose
-from jaxgen.errors import UserError, expect_at_least
+from jaxgen.errors import UserError
 from jaxgen.networks.layers import RunningVariance, batch_norm, dense
 from jaxgen.types import Array
 
@@ -66,7 +67,7 @@ class DigitGenerator(nn.Module):
         norm = partial(_batch_norm, train=train, running_variance=self.running_variance)
         x = latents[:, None, None, :]
         for i, (features, strides) in enumerate(zip(self.features, (1, 1, 2, 1), strict=True)):
-            expect_at_least(f"the features of layer {i}", features, 1)
+            _checks.at_least(f"the features of layer {i}", features, 1)
             x = _conv_transpose(features, 5, strides, name=f"conv_{i}")(x)
             x = nn.relu(norm(x, name=f"norm_{i}"))
         return nn.sigmoid(_conv_transpose(channels, (height - 24, width - 24), name="output")(x))
@@ -87,7 +88,7 @@ class DigitCritic(nn.Module):
         norm = partial(_batch_norm, train=train, running_variance=self.running_variance)
         x = images
         for i, features in enumerate(self.features):
-            expect_at_least(f"the features of layer {i}", features, 1)
+            _checks.at_least(f"the features of layer {i}", features, 1)
             x = _halve(features, name=f"conv_{i}")(x)
             x = nn.leaky_relu(norm(x, name=f"norm_{i}") if i else x)
         return dense(jnp.mean(x, axis=(1, 2)), 1, "score")[:, 0]
@@ -114,7 +115,7 @@ class PyramidGenerator(nn.Module):
     @nn.compact
     def __call__(self, latents: Array, train: bool) -> Array:
         """[B, latent_size] -> [B, *image_shape] in [−1, 1]."""
-        expect_at_least("features", self.features, 1)
+        _checks.at_least("features", self.features, 1)
         num_levels, smallest = levels(self.image_shape)
         features = self.features * 2 ** (num_levels - 1)
         x = _conv_transpose(features, smallest, name="conv_0")(latents[:, None, None, :])
@@ -142,7 +143,7 @@ class PyramidCritic(nn.Module):
     @nn.compact
     def __call__(self, images: Array, train: bool) -> Array:
         """[B, H, W, C] -> [B]."""
-        expect_at_least("features", self.features, 1)
+        _checks.at_least("features", self.features, 1)
         num_levels, smallest = levels(self.image_shape)
         x = images
         for i in range(num_levels):

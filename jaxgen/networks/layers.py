@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen.errors import UserError, expect_at_least
+from jaxgen import _checks
 from jaxgen.types import Array
 
 RunningVariance = Literal["biased", "unbiased"]
@@ -29,7 +29,7 @@ def symmetric_uniform(bound: float) -> jax.nn.initializers.Initializer:
 
 def dense(x: Array, features: int, name: str) -> Array:
     """A dense layer: [B, fan_in] -> [B, features]."""
-    expect_at_least(f"the size of layer {name}", features, 1)
+    _checks.at_least(f"the size of layer {name}", features, 1)
     init = symmetric_uniform(1 / math.sqrt(x.shape[-1]))
     return nn.Dense(features, kernel_init=init, bias_init=init, name=name)(x)
 
@@ -52,10 +52,7 @@ def batch_norm(
     Raises:
       UserError: where running_variance is neither.
     """
-    if running_variance not in get_args(RunningVariance):
-        raise UserError(
-            f"expected running_variance biased or unbiased, got {running_variance!r}: pick one"
-        )
+    _checks.one_of("running_variance", running_variance, get_args(RunningVariance))
     module = nn.BatchNorm if running_variance == "biased" else UnbiasedBatchNorm
     return module(
         use_running_average=not train,

@@ -54,17 +54,18 @@ class Gallery:
     def watch(self, state: PyTree, step: int, metrics: dict[str, float]) -> None:
         """Takes a look: what `Run.epochs` calls."""
         del step
-        self._frames.append(_bytes(self._run.learner.decode(state, self._latents)))
+        self._frames.append(_bytes(self._run.learner.require("decode")(state, self._latents)))
         self._metrics.append(metrics)
 
     def close_epoch(self, state: PyTree) -> None:
         """Draws samples, keeps what was seen in this epoch, and names a collapse."""
         run, record = self._run, self._run.history[-1]
         key = run.key("samples")
-        samples = run.learner.sample(state, NUM_SAMPLES, key)
+        samples = run.learner.require("sample")(state, NUM_SAMPLES, key)
         run.draw("samples", grids.grid(samples))
         if state.ema:
-            averaged = run.learner.sample(with_averaged_generator(state), NUM_SAMPLES, key)
+            state = with_averaged_generator(state)
+            averaged = run.learner.require("sample")(state, NUM_SAMPLES, key)
             run.draw("samples-averaged", grids.grid(averaged))
         if not self._frames:  # one look an epoch, also where its steps are fewer than `every`
             train = {

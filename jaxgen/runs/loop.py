@@ -217,7 +217,12 @@ class Run:
             start = time.perf_counter()
             # The same key all along: it shuffles the epoch, of which these are some steps.
             self.state, steps = self.learner.epoch(
-                self.state, self._train_images, self.key("train", epoch), first, stop
+                self.state,
+                self._train_images,
+                self.key("train", epoch),
+                start=first,
+                stop=stop,
+                **self._train_labels,
             )
             host = {name: np.asarray(values) for name, values in steps.items()}
             seconds += time.perf_counter() - start

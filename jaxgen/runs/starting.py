@@ -11,10 +11,10 @@ from typing import Any
 
 import jax
 
-from jaxgen import data
+from jaxgen import _checks, data
 from jaxgen.convolutions import onednn
 from jaxgen.data.storage.cache import directory, private_folder
-from jaxgen.errors import UserError, expect_at_least
+from jaxgen.errors import UserError
 from jaxgen.runs import flags
 from jaxgen.runs.loop import Run
 from jaxgen.runs.workdir import Workdir
@@ -43,8 +43,8 @@ def start(
     """
     _keep_compiled_programs()
     config = flags.parse(system, num_epochs=num_epochs, dataset=dataset, args=args)
-    expect_at_least("--num-epochs", config.num_epochs, 1)
-    expect_at_least("--seed", config.seed, 0)
+    _checks.at_least("--num-epochs", config.num_epochs, 1)
+    _checks.at_least("--seed", config.seed, 0)
     if config.seed >= 2**32:
         raise UserError(f"expected --seed below 2**32, got {config.seed}")
 

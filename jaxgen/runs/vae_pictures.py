@@ -69,7 +69,7 @@ def _interpolations(run: Run, mean: np.ndarray) -> np.ndarray:
             ends = jnp.asarray(mean[first]), jnp.asarray(mean[second])
             path = latents.interpolation(*ends, NUM_STEPS, spherical)
             labels = np.full(NUM_STEPS, 0 if run.test.labels is None else run.test.labels[first])
-            decoded = run.learner.decode(run.state, path, **run.labels(labels))
+            decoded = run.learner.require("decode")(run.state, path, **run.labels(labels))
             shown = [run.test.images[i][None] / np.float32(255) for i in (first, second)]
             rows += [shown[0], decoded, shown[1]]
     return grids.grid(jnp.concatenate(rows), columns=NUM_STEPS + 2)

@@ -4,8 +4,7 @@ from typing import Literal, Unpack, get_args
 
 import flax.linen as nn
 
-from jaxgen import models
-from jaxgen.errors import UserError, expect_at_least
+from jaxgen import _checks, models
 from jaxgen.learners import minimize
 from jaxgen.models import likelihoods
 from jaxgen.models.likelihoods import Likelihood
@@ -48,7 +47,7 @@ def vae_flowers(
       learning_rate: step size of Adam.
       batch_size: images a step.
     """
-    expect_at_least("image_channels", image_channels, 1)
+    _checks.at_least("image_channels", image_channels, 1)
     image_shape = (resolution, resolution, image_channels)
     decoder = ConvDecoder(channels[::-1], image_shape, kernel_size=2, batch_norm=batch_norm)
     model = models.vae(
@@ -91,7 +90,7 @@ def vae_animals(
       learning_rate: step size of Adam.
       batch_size: images a step.
     """
-    expect_at_least("image_channels", image_channels, 1)
+    _checks.at_least("image_channels", image_channels, 1)
     image_shape = (resolution, resolution, image_channels)
     decoder = ConvDecoder(channels[::-1], image_shape, kernel_size=4, batch_norm=batch_norm)
     model = models.vae(
@@ -108,13 +107,11 @@ def _observed(
     decoder: nn.Module, likelihood: Observation, scale: float
 ) -> tuple[nn.Module, Likelihood]:
     """The decoder with all that its likelihood needs, and the likelihood."""
+    _checks.one_of("likelihood", likelihood, get_args(Observation))
     if likelihood == "squared_error":
         return decoder, likelihoods.squared_error()
     if likelihood == "gaussian":
         return decoder, likelihoods.gaussian(scale)
     if likelihood == "gaussian_learned_scale":
         return LearnedScale(decoder), likelihoods.gaussian_learned_scale()
-    if likelihood == "bernoulli":
-        return decoder, likelihoods.bernoulli()
-    choices = ", ".join(get_args(Observation))
-    raise UserError(f"expected likelihood {choices}, got {likelihood!r}: pick one")
+    return decoder, likelihoods.bernoulli()

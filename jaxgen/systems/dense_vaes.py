@@ -5,8 +5,7 @@ from typing import Unpack
 
 import flax.linen as nn
 
-from jaxgen import models
-from jaxgen.errors import expect_at_least
+from jaxgen import _checks, models
 from jaxgen.learners import minimize
 from jaxgen.models.likelihoods import bernoulli
 from jaxgen.models.objectives import ObjectiveKeywords, takes_objective
@@ -153,7 +152,7 @@ def cvae_mnist(
       learning_rate: step size of Adam.
       batch_size: images a step.
     """
-    expect_at_least("num_classes", num_classes, 1)
+    _checks.at_least("num_classes", num_classes, 1)
     model = models.vae(
         MLPEncoder(hidden_sizes, latent_size, num_classes=num_classes),
         MLPDecoder(hidden_sizes[::-1], image_shape, num_classes=num_classes),

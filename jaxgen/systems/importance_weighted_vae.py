@@ -4,7 +4,7 @@ from typing import Literal, Unpack, get_args
 
 import flax.linen as nn
 
-from jaxgen.errors import UserError
+from jaxgen import _checks
 from jaxgen.learners import minimize
 from jaxgen.models.hierarchical import Hierarchy, hierarchical_vae
 from jaxgen.models.likelihoods import bernoulli
@@ -54,8 +54,7 @@ def iwae_mnist(
         num_epochs; to go on with a finished run, give the number that it had.
       batch_size: images a step.
     """
-    if stochastic_layers not in get_args(StochasticLayers):
-        raise UserError(f"expected stochastic_layers 1 or 2, got {stochastic_layers}: pick one")
+    _checks.one_of("stochastic_layers", stochastic_layers, get_args(StochasticLayers))
     decoder = MLPDecoder(hidden_sizes[::-1], image_shape, nn.tanh)
     if stochastic_layers == 1:
         model = vae(

@@ -1,10 +1,10 @@
 """The optimizers of the published systems, with their constants."""
 
-import math
 from typing import Any
 
 import optax
 
+from jaxgen import _checks
 from jaxgen.errors import UserError
 
 
@@ -21,7 +21,7 @@ def adam(
     Raises:
       UserError: where the learning rate is not a positive number.
     """
-    _check(learning_rate)
+    _checks.positive("learning_rate", learning_rate)
     options: dict[str, Any] = {} if eps is None else {"eps": eps}
     if factor is None:
         return optax.adam(learning_rate, **options)
@@ -36,7 +36,7 @@ def adversarial_adam(
     Raises:
       UserError: where the learning rate is not a positive number, or b1 or b2 not in [0, 1).
     """
-    _check(learning_rate)
+    _checks.positive("learning_rate", learning_rate)
     for name, value in (("b1", b1), ("b2", b2)):
         if not 0 <= value < 1:
             raise UserError(f"expected {name} to be at least 0 and below 1, got {value}")
@@ -49,10 +49,5 @@ def rmsprop(learning_rate: float) -> optax.GradientTransformation:
     Raises:
       UserError: where the learning rate is not a positive number.
     """
-    _check(learning_rate)
+    _checks.positive("learning_rate", learning_rate)
     return optax.rmsprop(learning_rate, decay=0.99, eps=1e-8, eps_in_sqrt=False)
-
-
-def _check(learning_rate: float) -> None:
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise UserError(f"expected learning_rate to be a number above 0, got {learning_rate}")
