@@ -48,9 +48,12 @@ def load_torch(
         line; weights are NaN or infinite; the state is not of that system.
 
     Example:
+      >>> import jax
+      >>> from jaxgen import interop, systems
       >>> learner = systems.vae_mnist()
       >>> state = learner.init(jax.random.key(0))
-      >>> state = interop.load_torch("vae_mnist", state, interop.read("vae_mnist.pt"))
+      >>> state_dict = interop.to_torch("vae_mnist", state)
+      >>> state = interop.load_torch("vae_mnist", state, state_dict)
     """
     name = keys.name_of(system)
     leaves = _leaves(name, state)

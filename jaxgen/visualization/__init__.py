@@ -1,1 +1,5 @@
-"""Pictures: grids of images, animations, curves, bars and maps."""
+"""Images of results: `grids` arranges images and writes them, `plots` draws curves and maps."""
+
+from jaxgen.visualization import grids, plots
+
+__all__ = ["grids", "plots"]

@@ -1,0 +1,68 @@
+"""Numbers on the pages of the systems come from committed records of runs."""
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from jaxgen import systems
+
+ROOT = Path(__file__).parents[1]
+RUNS = json.loads((ROOT / "benchmarks" / "results" / "runs.json").read_text())
+
+
+def page(system: str) -> str:
+    return (ROOT / "docs" / "systems" / f"{system}.md").read_text()
+
+
+def rows(system: str) -> dict[str, tuple[str, str]]:
+    """The rows of the table of results: name -> (train, held out)."""
+    text = page(system).partition("| | train | held out |")[2].split("\n\n")[0]
+    found = re.findall(r"^\| ([\w ']+) \| (\S*) \| (\S*) \|$", text, re.MULTILINE)
+    return {name: (train, test) for name, train, test in found}
+
+
+@pytest.mark.parametrize("system", systems.__all__)
+def test_every_system_has_a_page(system: str):
+    text = page(system)
+    assert text.startswith(f"# {system}\n")
+    for heading in ("## Model", "## Train", "## Results", "## Differences from the source"):
+        assert heading in text
+    assert f"experiments/{system}.py" in text
+    assert "```math" in text or "The loss of [" in text
+
+
+@pytest.mark.parametrize("system", systems.__all__)
+def test_numbers_on_the_pages_come_from_records(system: str):
+    table = rows(system)
+    assert bool(table) == (system in RUNS)
+    if table:
+        metrics = RUNS[system]["metrics"]
+        kept = {
+            name: tuple(f"{metrics[f'{split}/{name.lower()}']:.2f}" for split in ("train", "test"))
+            for name in table
+        }
+        assert table == kept
+
+
+@pytest.mark.parametrize("system", RUNS)
+def test_records_are_of_the_published_configuration(system: str):
+    config = RUNS[system]["config"]
+    assert config["system"] == system
+    assert config["seed"] == 0
+    assert config["num_examples"] == {"mnist": 60_000}.get(config["dataset"], 1_020)
+    assert f"{config['num_epochs']} epochs" in page(system)
+    published = inspect.signature(getattr(systems, system)).parameters
+    for name, parameter in published.items():
+        if name in config:
+            assert config[name] == json.loads(json.dumps(parameter.default)), name
+
+
+def test_losses_in_readme_come_from_records():
+    text = (ROOT / "README.md").read_text()
+    paragraph = text[text.index("Held-out loss in nats per image") :].split("\n\n")[0]
+    shown = dict(re.findall(r"`(\w+)`\s+(\d+\.\d\d)", paragraph))
+    assert len(shown) >= 5
+    assert shown == {name: f"{RUNS[name]['metrics']['test/loss']:.2f}" for name in shown}
