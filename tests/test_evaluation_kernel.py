@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics.pairwise import polynomial_kernel
 
 from jaxgen.errors import UserError
-from jaxgen.evaluation import kernel_distance as module
-from jaxgen.evaluation.kernel_distance import kernel_distance
+from jaxgen.evaluation import kernel as module
+from jaxgen.evaluation.kernel import kernel_distance
 
 
 def gaussian(seed, num_images, mean=0.0, num_features=4):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxgen.errors import UserError
-from jaxgen.evaluation._feature_arrays import feature_matrices, feature_matrix
+from jaxgen.evaluation._feature_arrays import feature_matrix
 
 BYTES_AT_ONCE = 64 * 2**20  # of distances
 
@@ -27,10 +27,28 @@ def nearest(queries: ArrayLike, references: ArrayLike) -> tuple[np.ndarray, np.n
     Raises:
       UserError: where the shapes of one query and one reference differ, or values are not finite.
     """
-    first, second = feature_matrices(_flat(queries), _flat(references))
-    indices = np.concatenate([rows.argmin(axis=1) for _, rows in squared_distances(first, second)])
+    query_images, reference_images = np.asarray(queries), np.asarray(references)
+    if query_images.shape[1:] != reference_images.shape[1:] or not len(reference_images):
+        raise UserError(
+            f"expected queries and references of one shape, got {list(query_images.shape)} and "
+            f"{list(reference_images.shape)}"
+        )
+    x = _flat(query_images)
+    best, indices = np.full(len(x), np.inf), np.zeros(len(x), int)
+    at_once = max(1, BYTES_AT_ONCE // (8 * max(len(x), x.shape[1])))
+    for first in range(0, len(reference_images), at_once):
+        y = _flat(reference_images[first : first + at_once])
+        distances = np.sum(y**2, axis=1)[None] - 2 * x @ y.T  # without ‖x‖², alike for all
+        nearest_here = distances.argmin(axis=1)
+        smallest = distances[np.arange(len(x)), nearest_here]
+        indices = np.where(smallest < best, first + nearest_here, indices)
+        best = np.minimum(best, smallest)
     # The expanded squares lose digits where two rows are nearly equal: a copy must give 0.
-    return indices, np.linalg.norm(first - second[indices], axis=1)
+    exact = [
+        np.linalg.norm(row - _flat(reference_images[index : index + 1])[0])
+        for row, index in zip(x, indices, strict=True)
+    ]
+    return indices, np.array(exact)
 
 
 def neighbour_radii(features: np.ndarray, num_neighbours: int) -> np.ndarray:
