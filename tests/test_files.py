@@ -69,17 +69,17 @@ def test_directories_are_listed_in_order(tmp_path):
     assert [path.name for path in _files.list_directory(tmp_path, "x")] == [".c", "a", "b"]
 
 
-def test_directories_that_cannot_be_listed(tmp_path, unprivileged):
+def test_directories_that_cannot_be_listed(unprivileged):
     def the_error(path):
         with pytest.raises(UserError) as caught:
             _files.list_directory(path, "a folder of pictures")
         assert "expected a folder of pictures" in str(caught.value)
         return str(caught.value)
 
-    assert "does not exist" in the_error(tmp_path / "nowhere")
-    assert r"caf\xe9 does not exist" in the_error(tmp_path / ODD)
-    (tmp_path / "file").write_text("")
-    assert "is not a directory" in the_error(tmp_path / "file")
+    assert "does not exist" in the_error(unprivileged / "nowhere")
+    assert r"caf\xe9 does not exist" in the_error(unprivileged / ODD)
+    (unprivileged / "file").write_text("")
+    assert "is not a directory" in the_error(unprivileged / "file")
     (unprivileged / "closed").mkdir(mode=0o000)
     for path in (unprivileged / "closed", unprivileged / "closed" / "inner"):
         assert "Permission denied" in the_error(path)
