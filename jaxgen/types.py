@@ -19,7 +19,7 @@ class Split(NamedTuple):
     """One part of a data set.
 
     Attributes:
-      images: uint8 [N, H, W, C].
+      images: [N, H, W, C], uint8 or float32 in [0, 1].
       labels: int32 [N], or None where the set has none.
     """
 

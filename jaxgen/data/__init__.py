@@ -1,5 +1,6 @@
-"""Images to learn from: `load(name)` gives a `Dataset` of uint8 arrays in memory."""
+"""Images to learn from: `load(name)` and `from_arrays(...)` give a `Dataset` in memory."""
 
+from jaxgen.data.arrays import check, from_arrays
 from jaxgen.data.loading import NAMES, load, load_auto
 
-__all__ = ["NAMES", "load", "load_auto"]
+__all__ = ["NAMES", "check", "from_arrays", "load", "load_auto"]

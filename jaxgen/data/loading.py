@@ -7,14 +7,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from jaxgen.data.readers import folder, glyphs, idx, prepared
+from jaxgen._files import expanded
+from jaxgen.data.readers import folder, glyphs, idx, npz, prepared
 from jaxgen.data.resizing import Fit, Square, resize_splits, square
 from jaxgen.data.storage import fetch
 from jaxgen.data.storage.cache import cached
 from jaxgen.errors import UserError
 from jaxgen.types import Dataset, Split
 
-NAMES = ("auto", *fetch.FETCHABLE, "glyphs", "tfds:NAME", "idx:DIR", "folder:DIR")
+NAMES = ("auto", *fetch.FETCHABLE, "glyphs", "tfds:NAME", "idx:DIR", "folder:DIR", "npz:FILE")
 
 
 def load(
@@ -25,7 +26,9 @@ def load(
     fit: Fit = "crop",
     seed: int = 0,
 ) -> Dataset:
-    """Loads a data set into memory: uint8 images [N, H, W, C], int32 labels [N] or None.
+    """Loads a data set into memory: images [N, H, W, C], int32 labels [N] or None.
+
+    Images are uint8; those of "npz:FILE" may also be float32 in [0, 1].
 
     Decoded arrays are kept in the user's cache folder (JAXGEN_CACHE_DIR, else
     XDG_CACHE_HOME/jaxgen, else ~/.cache/jaxgen), verified whenever they are read from it.
@@ -42,6 +45,8 @@ def load(
         "idx:DIR": a folder of IDX files, compressed or not, or torchvision's folder of them;
         "folder:DIR": a folder of photographs (JPEG, PNG, WebP), one sub-folder a class or all in
           one, as RGB; a tenth of them is held out as "test";
+        "npz:FILE": an archive that np.savez has written, with train_images and, where there are,
+          train_labels, test_images and test_labels, as `from_arrays` takes them;
         "glyphs": 60,000 + 10,000 digits drawn from matplotlib's fonts, always at hand;
         "auto": see `load_auto`.
       data_dir: where prepared sets live; None is TFDS_DATA_DIR, else ~/tensorflow_datasets.
@@ -55,7 +60,7 @@ def load(
     Raises:
       UserError: no such set, or it is not to be had, or its files are damaged.
     """
-    data_dir = Path(data_dir).expanduser() if data_dir else prepared.default_dir()
+    data_dir = expanded(data_dir) if data_dir else prepared.default_dir()
     target = square(resolution, fit)
     kind, _, rest = name.partition(":")
     if name == "auto":
@@ -63,13 +68,16 @@ def load(
     if name == "glyphs":
         return _cached_and_resized(name, glyphs.source(), glyphs.draw, target)
     if kind == "idx" and rest:
-        files = idx.find(Path(rest).expanduser())
+        files = idx.find(expanded(rest))
         return _cached_and_resized(name, idx.source(files), lambda: idx.read(files), target)
     if kind == "folder" and rest:
-        place = Path(rest).expanduser()
+        place = expanded(rest)
         names = folder.find(place)
         source = folder.source(place, names, target, seed)
         return cached(name, source, lambda: folder.read(place, names, target, seed))
+    if kind == "npz" and rest:
+        file = expanded(rest)
+        return _cached_and_resized(name, npz.source(file), lambda: npz.read(file), target)
     if kind == "tfds" and rest:
         return _load_tfds(name, rest, data_dir, target)
     if name in fetch.FETCHABLE:

@@ -1,4 +1,4 @@
-"""Pictures of any size as squares of one size, antialiased."""
+"""Images of any size as squares of one size, antialiased."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -71,18 +71,17 @@ def resized(image: Image.Image, target: Square | None) -> Image.Image:
 
 
 def resize_splits(splits: dict[str, Split], target: Square | None) -> dict[str, Split]:
-    """The same splits with images uint8 [N, H, W, C] as squares [N, R, R, C]; C is 1 or 3."""
+    """The same splits with images [N, H, W, C], uint8 or float32, as squares [N, R, R, C]."""
     if target is None:
         return splits
 
     def resize(pixels: np.ndarray) -> np.ndarray:
-        image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
-        return np.asarray(resized(image, target))
-
-    def resize_all(name: str, images: np.ndarray) -> np.ndarray:
-        squares = np.stack(map_pictures(resize, list(images), f"resizing {name}"))
-        return squares.reshape(*squares.shape[:3], images.shape[-1])
+        # One channel at a time: Pillow knows neither float colours nor other numbers of channels.
+        planes = [Image.fromarray(plane) for plane in np.moveaxis(pixels, -1, 0)]
+        squares = np.stack([np.asarray(resized(plane, target)) for plane in planes], -1)
+        return squares if squares.dtype == np.uint8 else squares.clip(0, 1)  # cubics overshoot
 
     return {
-        name: Split(resize_all(name, images), labels) for name, (images, labels) in splits.items()
+        name: Split(np.stack(map_pictures(resize, list(images), f"resizing {name}")), labels)
+        for name, (images, labels) in splits.items()
     }
