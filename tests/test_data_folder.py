@@ -12,6 +12,8 @@ from PIL import Image
 
 from jaxgen import data
 from jaxgen.data.readers import folder, glyphs
+from jaxgen.data.readers import pictures as pictures_module
+from jaxgen.data.readers._listing import find_pictures
 from jaxgen.data.resizing import Square
 from jaxgen.errors import UserError
 from jaxgen.types import Split
@@ -69,7 +71,7 @@ def labels_of(split: Split) -> np.ndarray:
 
 
 def decoded(file, target=None):
-    return folder.decode_picture(file, target)
+    return pictures_module.decode_picture(file, target).pixels
 
 
 # --- kinds of files -----------------------------------------------------------------------------
@@ -156,7 +158,7 @@ def test_transparent_parts_are_white(pictures):
 
 
 def test_other_formats_under_a_known_name_are_refused(pictures):
-    Image.new("RGB", (3, 2)).save(pictures / "a.png", format="BMP")
+    Image.new("RGB", (3, 2)).save(pictures / "a.png", format="PCX")
     with pytest.raises(OSError, match="cannot identify"):
         decoded(pictures / "a.png")
 
@@ -272,7 +274,7 @@ def test_links_are_followed_but_not_in_circles(pictures, tmp_path):
     write_many(tmp_path / "elsewhere", 5)
     (pictures / "class").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(pictures)
-    assert len(folder.find(pictures)) == 5
+    assert len(find_pictures(pictures)["train"].names) == 5
 
 
 # --- cache --------------------------------------------------------------------------------------
@@ -381,11 +383,11 @@ def test_folders_that_cannot_be_used(tmp_path, pictures):
     assert "does not exist" in the_error(tmp_path / "nowhere")
     assert "is empty" in the_error(pictures)
     (pictures / "notes.txt").write_text("")
-    assert "no picture, only 1 other file" in the_error(pictures)
+    assert "holds no picture (left out 1 of other kinds (.txt))" in the_error(pictures)
     write_many(pictures, 1)
     assert "one picture" in the_error(pictures)
     write_many(pictures, 3)
-    assert "is no folder" in the_error(pictures / "000.png")
+    assert "is not a directory" in the_error(pictures / "000.png")
     write_many(pictures / "class", 3)
     message = the_error(pictures)
     assert "beside them (000.png)" in message

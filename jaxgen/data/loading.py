@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxgen._files import expanded
 from jaxgen.data.readers import folder, glyphs, idx, npz, prepared
+from jaxgen.data.readers._listing import find_pictures
 from jaxgen.data.resizing import Fit, Square, resize_splits, square
 from jaxgen.data.storage import fetch
 from jaxgen.data.storage.cache import cached
@@ -43,8 +44,9 @@ def load(
         "tfds:NAME", "tfds:NAME/CONFIG": any image set of tensorflow-datasets. It is read from
           `data_dir`; if it is not there it is prepared, which needs the extra `tf`;
         "idx:DIR": a folder of IDX files, compressed or not, or torchvision's folder of them;
-        "folder:DIR": a folder of photographs (JPEG, PNG, WebP), one sub-folder a class or all in
-          one, as RGB; a tenth of them is held out as "test";
+        "folder:DIR": a folder of pictures, as RGB: one sub-folder for each class or all in one,
+          of which a tenth is held out as "test"; or the same in sub-folders train and test, val,
+          valid or validation;
         "npz:FILE": an archive that np.savez has written, with train_images and, where there are,
           train_labels, test_images and test_labels, as `from_arrays` takes them;
         "glyphs": 60,000 + 10,000 digits drawn from matplotlib's fonts, always at hand;
@@ -72,9 +74,9 @@ def load(
         return _cached_and_resized(name, idx.source(files), lambda: idx.read(files), target)
     if kind == "folder" and rest:
         place = expanded(rest)
-        names = folder.find(place)
-        source = folder.source(place, names, target, seed)
-        return cached(name, source, lambda: folder.read(place, names, target, seed))
+        parts = find_pictures(place)
+        source = folder.source(place, parts, target, seed)
+        return cached(name, source, lambda: folder.read(place, parts, target, seed))
     if kind == "npz" and rest:
         file = expanded(rest)
         return _cached_and_resized(name, npz.source(file), lambda: npz.read(file), target)

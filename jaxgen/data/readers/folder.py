@@ -1,75 +1,51 @@
-"""Folders of photographs: one sub-folder a class, or all in one."""
+"""Folders of pictures: one sub-folder for each class, or all in one; in splits or not."""
 
 import hashlib
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
+from jaxgen._files import one_line_errors, printable, reason
+from jaxgen.data.notices import say
 from jaxgen.data.parallel import map_pictures
-from jaxgen.data.resizing import Square, draft, resized
+from jaxgen.data.readers._listing import Part
+from jaxgen.data.readers.pictures import decode_picture
+from jaxgen.data.resizing import Square
 from jaxgen.errors import UserError
 from jaxgen.types import Split
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 TEST_SHARE = 0.1
 UNREADABLE_SHARE = 0.01  # more than this is an error
-_FORMATS = ("JPEG", "PNG", "WEBP")
 _NAMED = 10  # how many pictures a message names
 
 
-def find(directory: Path) -> list[str]:
-    """The pictures of a folder, as paths relative to it with "/", in the order of their names.
-
-    Names that begin with a dot are no pictures: some systems put thumbnails there.
-
-    Raises:
-      UserError: there is no such folder, it holds no pictures, or it holds some in sub-folders and
-        others beside them.
-    """
-    if not directory.is_dir():
-        what = "is no folder" if directory.exists() else "does not exist"
-        raise UserError(f"{directory} {what}: expected a folder of pictures ({_kinds()})")
-    found, others, seen = [], 0, set()
-    for place, folders, files in os.walk(directory, followlinks=True):
-        real = os.path.realpath(place)  # links may go in circles
-        folders[:] = [f for f in folders if not f.startswith(".") and real not in seen]
-        seen.add(real)
-        for name in files:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                found.append(Path(place, name).relative_to(directory).as_posix())
-            else:
-                others += 1
-    if not found:
-        content = f"holds no picture, only {others} other files" if others else "is empty"
-        raise UserError(f"{directory} {content}: expected a folder of pictures ({_kinds()})")
-    if len(found) == 1:
-        raise UserError(f"{directory} holds one picture: expected at least two, to train and test")
-    if len({"/" in name for name in found}) > 1:
-        flat = next(name for name in found if "/" not in name)
-        raise UserError(
-            f"{directory} holds pictures both in sub-folders and beside them ({flat}): expected "
-            "one sub-folder a class, or no sub-folders"
-        )
-    return sorted(found)
-
-
-def source(directory: Path, names: list[str], target: Square | None, seed: int) -> tuple[Any, ...]:
+def source(
+    directory: Path, parts: Mapping[str, Part], target: Square | None, seed: int
+) -> tuple[Any, ...]:
     """What identifies the content of `read` without reading it."""
-    stats = [(directory / name).stat() for name in names]
-    listing = [(name, s.st_size, s.st_mtime_ns) for name, s in zip(names, stats, strict=True)]
+    listing = []
+    with one_line_errors("read", directory, "its pictures changed while they were listed; retry"):
+        for split, (folder, names) in parts.items():
+            for name in names:
+                stat = (folder / name).stat()
+                listing.append((split, name, stat.st_size, stat.st_mtime_ns))
     return ("folder", str(directory.resolve()), listing, target, seed)
 
 
-def read(directory: Path, names: list[str], target: Square | None, seed: int) -> dict[str, Split]:
-    """Decodes the pictures `find` has found to RGB, and splits them.
+def read(
+    directory: Path, parts: Mapping[str, Part], target: Square | None, seed: int
+) -> dict[str, Split]:
+    """Decodes the pictures that `find_pictures` has found to RGB.
 
-    Which picture is held out depends on its name and the seed alone: others may come and go. Both
-    splits are in an order of their own, with the classes mixed. Labels count the sub-folders in
-    the order of their names; there are none where there are no sub-folders.
+    The pictures of a split are in the order of a hash of the seed and their names, with the
+    classes mixed. Where there is neither a test nor a validation split, those with the smallest
+    hashes are held out: which ones depends on their names and the seed alone, whatever pictures
+    come and go beside them. Labels count the sub-folders of the training split in the order of
+    their names; there are none where it has no sub-folders, or the other split has other ones.
 
     Warns:
       UserWarning: once, naming the pictures that cannot be read and are left out.
@@ -78,93 +54,137 @@ def read(directory: Path, names: list[str], target: Square | None, seed: int) ->
       UserError: more than 1% of the pictures cannot be read, or they differ in size and there is
         no `target`.
     """
-    digests = {name: hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in names}
-    order = sorted(names, key=lambda name: digests[name])
-    # In this order the held-out pictures come first: those whose digest, as a fraction of the
-    # largest, is below the share. Either split has one picture at least.
-    border = int(TEST_SHARE * 2**64).to_bytes(8, "big")
-    num_test = sum(digest < border for digest in digests.values())
-    num_test = min(max(num_test, 1), len(names) - 1)
+    ordered = {split: _in_order(part.names, seed) for split, part in parts.items()}
+    if parts.keys() == {"train"}:
+        num_test = _num_test(ordered["train"], seed)
+        names = ordered["train"]
+        ordered = {"train": names[num_test:], "test": names[:num_test]}
+    folders = {split: parts.get(split, parts["train"]).folder for split in ordered}
+    files = [folders[split] / name for split, names in ordered.items() for name in names]
+    images, kept = _decode_all(directory, files, target)
 
-    shape = _first_shape(directory, order, target)
-    images = np.empty((len(order), *shape), np.uint8)
-    unreadable: dict[int, str] = {}
-
-    def decode(i: int) -> None:
-        try:
-            pixels = decode_picture(directory / order[i], target)
-        except MemoryError:
-            raise
-        except Exception as error:
-            unreadable[i] = str(error).split("\n")[0] or type(error).__name__
-            return
-        if pixels.shape != shape:
-            raise UserError(
-                f"the pictures of {directory} differ in size ({order[i]} has {_size(pixels.shape)},"
-                f" others {_size(shape)}): ask for a resolution"
-            )
-        images[i] = pixels
-
-    map_pictures(decode, range(len(order)), f"decoding {directory.name}")
-    _report(directory, {order[i]: unreadable[i] for i in sorted(unreadable)}, len(order))
-    classes = sorted({name.split("/")[0] for name in names if "/" in name})
-    numbers = {name: number for number, name in enumerate(classes)}
-    splits = {}
-    for split, part in {"train": range(num_test, len(order)), "test": range(num_test)}.items():
-        kept = [i for i in part if i not in unreadable]
-        labels = [numbers[order[i].split("/")[0]] for i in kept] if classes else None
-        pixels = images[part.start : part.stop] if len(kept) == len(part) else images[kept]
-        splits[split] = Split(pixels, None if labels is None else np.asarray(labels, np.int32))
+    classes = sorted({name.split("/")[0] for name in parts["train"].names if "/" in name})
+    splits, start = {}, 0
+    for split, names in ordered.items():
+        of_split = kept[start : start + len(names)]
+        pixels = images[start : start + len(names)]
+        start += len(names)
+        left = [name for name, keep in zip(names, of_split, strict=True) if keep]
+        if not left:
+            raise UserError(f"none of the {split} pictures of {printable(directory)} can be read")
+        labels = _labels(left, classes)
+        splits[split] = Split(pixels if of_split.all() else pixels[of_split], labels)
+    if classes and (labels := splits["train"].labels) is not None:
+        lost = [name for number, name in enumerate(classes) if number not in set(labels.tolist())]
+        if lost:
+            say(f"{printable(directory)}: no training picture of {', '.join(map(printable, lost))}")
+    if "test" not in splits:
+        splits["test"] = splits["validation"]
     return splits
 
 
-def decode_picture(file: Path, target: Square | None) -> np.ndarray:
-    """One picture as uint8 [H, W, 3], upright, what is transparent on white.
-
-    Raises:
-      Exception: of many kinds, where Pillow cannot read the file.
-    """
-    with Image.open(file, formats=_FORMATS) as image:
-        draft(image, target)
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):  # 16 bits, of which Pillow would take the lower 8
-            upright = Image.fromarray((np.asarray(upright) / 257).round().astype(np.uint8))
-        if upright.has_transparency_data:
-            upright = upright.convert("RGBA")
-            paper = Image.new("RGBA", upright.size, "white")
-            upright = Image.alpha_composite(paper, upright)
-        return np.asarray(resized(upright.convert("RGB"), target))
+def _digest(seed: int, name: str) -> bytes:
+    # Names that are not UTF-8 keep their bytes.
+    return hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogateescape")).digest()
 
 
-def _first_shape(directory: Path, names: list[str], target: Square | None) -> tuple[int, ...]:
+def _in_order(names: list[str], seed: int) -> list[str]:
+    return sorted(names, key=lambda name: _digest(seed, name))
+
+
+def _num_test(ordered: list[str], seed: int) -> int:
+    """How many names have a hash below the share that is held out; at least one, and not all."""
+    border = int(TEST_SHARE * 2**64).to_bytes(8, "big")
+    number = sum(_digest(seed, name) < border for name in ordered)
+    return min(max(number, 1), len(ordered) - 1)
+
+
+def _labels(names: list[str], classes: list[str]) -> np.ndarray | None:
+    numbers = {name: number for number, name in enumerate(classes)}
+    found = [numbers.get(name.split("/")[0]) if "/" in name else None for name in names]
+    return None if None in found else np.asarray(found, np.int32)
+
+
+def _decode_all(
+    directory: Path, files: list[Path], target: Square | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images [N, H, W, 3], and which of them could be read, bool [N]."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, on metadata that are not used
+        shape = _first_shape(directory, files, target)
+        try:
+            images = np.zeros((len(files), *shape), np.uint8)
+        except MemoryError as error:
+            raise UserError(
+                f"the {len(files)} pictures of {printable(directory)} do not fit into memory as "
+                f"{_size(shape)} pixels: pass a smaller --resolution (in Python: resolution=)"
+            ) from error
+        unreadable: dict[int, str] = {}
+        with_more_frames: list[int] = []
+
+        def decode(i: int) -> None:
+            try:
+                pixels, frames_left = decode_picture(files[i], target)
+            except MemoryError:
+                raise
+            except Exception as error:
+                unreadable[i] = reason(error)
+                return
+            if pixels.shape != shape:
+                raise _differ_in_size(directory, files[i], pixels.shape, shape)
+            images[i] = pixels
+            if frames_left:
+                with_more_frames.append(i)
+
+        map_pictures(decode, range(len(files)), f"decoding {printable(directory.name)}")
+    _report(directory, {files[i]: unreadable[i] for i in sorted(unreadable)}, len(files))
+    if with_more_frames:
+        say(f"{printable(directory)}: of {len(with_more_frames)} animations or documents of "
+            "several pages the first frame is read")  # fmt: skip
+    kept = np.ones(len(files), bool)
+    kept[list(unreadable)] = False
+    return images, kept
+
+
+def _first_shape(directory: Path, files: list[Path], target: Square | None) -> tuple[int, ...]:
     """What `target` asks for, or the shape of the first picture that can be read."""
     if target is not None:
         return target.resolution, target.resolution, 3
-    for name in names:
+    for file in files:
         try:
-            return decode_picture(directory / name, target).shape
+            return decode_picture(file, target).pixels.shape
         except Exception:
             continue
-    raise UserError(f"none of the {len(names)} pictures of {directory} can be read")
+    raise UserError(f"none of the {len(files)} pictures of {printable(directory)} can be read")
 
 
-def _report(directory: Path, unreadable: dict[str, str], number: int) -> None:
+def _differ_in_size(
+    directory: Path, file: Path, shape: tuple[int, ...], others: tuple[int, ...]
+) -> UserError:
+    side = min(*shape[:2], *others[:2])
+    return UserError(
+        f"the pictures of {printable(directory)} differ in size "
+        f"({printable(os.path.relpath(file, directory))} has {_size(shape)}, others "
+        f"{_size(others)}): pass --resolution {side} (in Python: resolution={side}), or another"
+    )
+
+
+def _report(directory: Path, unreadable: dict[Path, str], number: int) -> None:
     if not unreadable:
         return
-    shown = [f"{name} ({reason})" for name, reason in list(unreadable.items())[:_NAMED]]
+    shown = [
+        f"{printable(os.path.relpath(file, directory))} ({why})"
+        for file, why in list(unreadable.items())[:_NAMED]
+    ]
     more = f" and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
-    which = f"{len(unreadable)} of the {number} pictures of {directory}"
+    which = f"{len(unreadable)} of the {number} pictures of {printable(directory)}"
     listed = ", ".join(shown) + more
     if len(unreadable) > UNREADABLE_SHARE * number:
         raise UserError(
-            f"{which} cannot be read, more than {UNREADABLE_SHARE:.0%}: {listed}; mend or delete "
-            "them"
+            f"{which} cannot be read, more than {UNREADABLE_SHARE:.0%}: {listed}; replace or "
+            "delete them"
         )
     warnings.warn(f"{which} cannot be read and are left out: {listed}", stacklevel=2)
-
-
-def _kinds() -> str:
-    return f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 
 
 def _size(shape: tuple[int, ...]) -> str:
