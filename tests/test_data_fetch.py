@@ -13,6 +13,7 @@ import pytest
 
 from jaxgen import data
 from jaxgen.data.readers import idx
+from jaxgen.data.readers._idx_files import find_files
 from jaxgen.data.storage import fetch
 from jaxgen.errors import UserError
 
@@ -103,7 +104,7 @@ def test_fetches_the_real_files(real_data, host, monkeypatch, tmp_path, folder):
     )
     host.files = {file.name: file.read_bytes() for file in (real_data / "mnist_idx").iterdir()}
     fetched = data.load("mnist", tmp_path)
-    original = idx.read(idx.find(real_data / "mnist_idx"))
+    original = idx.read(find_files(real_data / "mnist_idx"))
     assert fetched.name == "mnist"
     np.testing.assert_array_equal(fetched.train.images, original["train"].images)
     np.testing.assert_array_equal(fetched.test.labels, original["test"].labels)

@@ -6,16 +6,21 @@ import io
 import json
 import shutil
 import struct
+import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from jaxgen import data
 from jaxgen.data.readers import prepared
 from jaxgen.data.readers.decoding import decode_images
 from jaxgen.data.readers.records import parse_example, read_records
+from jaxgen.data.resizing import Square
 from jaxgen.errors import UserError
 
 
@@ -177,6 +182,56 @@ def test_configurations(tmp_path):
     assert "tfds:some_set/digits, tfds:some_set/letters" in message
 
 
+@pytest.mark.parametrize("inside", ["", "some_set", "some_set/letters", "some_set/letters/1.0.0"])
+@pytest.mark.parametrize("name", ["some_set/letters", "some_set/letters:1.0.0", "some_set"])
+def test_a_data_dir_that_is_too_deep(tmp_path, inside, name, monkeypatch):
+    write_images(tmp_path / "some_set" / "letters" / "1.0.0", {"train": 3, "test": 3})
+    images = data.load(f"tfds:{name}", tmp_path / inside).train.images
+    assert len(images) == 3
+    monkeypatch.chdir(tmp_path / inside)
+    monkeypatch.setenv("HOME", str(tmp_path / inside))
+    for data_dir in (".", "~", Path(".")):
+        np.testing.assert_array_equal(data.load(f"tfds:{name}", data_dir).train.images, images)
+
+
+def test_a_deep_data_dir_chooses(tmp_path):
+    """Of several versions and configurations the one that the folder names."""
+    for config in ("digits", "letters"):
+        for version in ("1.0.0", "2.0.0"):
+            folder = tmp_path / "some_set" / config / version
+            write_images(folder, {"train": 3, "test": 3})
+            assert prepared.find("some_set", folder) == folder
+    assert prepared.find("some_set", tmp_path / "some_set" / "digits") == (
+        tmp_path / "some_set" / "digits" / "2.0.0"
+    )
+
+
+@pytest.mark.parametrize("separator", ["/", ":"])
+def test_versions_by_name(tmp_path, separator):
+    for version in ("1.9.0", "1.10.0"):
+        write_images(tmp_path / "some_set" / version, {"train": 3, "test": 3})
+    for version in ("1.9.0", "1.10.0"):
+        folder = tmp_path / "some_set" / version
+        assert prepared.find(f"some_set{separator}{version}", tmp_path) == folder
+    message = the_error(f"tfds:some_set{separator}1.2.0", tmp_path)
+    assert "does not hold version 1.2.0" in message
+    assert "tfds:some_set/1.9.0, tfds:some_set/1.10.0" in message
+    assert data.load("tfds:some_set/1.9.0", tmp_path).name == "tfds:some_set/1.9.0"
+
+
+def test_emnist_is_turned_upright(tmp_path, capsys):
+    images = write_images(tmp_path / "emnist" / "letters" / "3.1.0", {"train": 3, "test": 3})
+    info = tmp_path / "emnist" / "letters" / "3.1.0" / "dataset_info.json"
+    record = json.loads(info.read_text())
+    info.write_text(json.dumps({**record, "name": "emnist"}))
+    for file in info.parent.glob("some_set-*"):
+        file.rename(file.with_name(file.name.replace("some_set", "emnist")))
+    for _ in range(2):
+        loaded = data.load("tfds:emnist/letters", tmp_path)
+        np.testing.assert_array_equal(loaded.train.images, images["train"].swapaxes(1, 2))
+        assert capsys.readouterr().err.count("rows and columns are exchanged\n") == 1
+
+
 def test_validation_serves_as_test(tmp_path):
     images = write_images(tmp_path / "some_set" / "1.0.0", {"train": 6, "validation": 4})
     dataset = data.load("tfds:some_set", tmp_path)
@@ -206,7 +261,29 @@ def test_images_of_several_sizes(tmp_path):
     write_prepared(
         tmp_path / "some_set" / "1.0.0", {"train": [records]}, {"image": image_feature()}
     )
-    assert "differ in size (from 4x5 to 6x5)" in the_error("tfds:some_set", tmp_path)
+    message = the_error("tfds:some_set", tmp_path)
+    assert (
+        "differ in size (from 4x5 to 6x5): pass --resolution 4 (in Python: resolution=4)" in message
+    )
+    # The remedy, followed:
+    loaded = data.load("tfds:some_set", tmp_path, resolution=4)
+    assert loaded.train.images.shape[1:] == (4, 4, 1)
+
+
+def test_splits_of_several_sizes(tmp_path):
+    feature = image_feature()
+    small, large = (example(image=png(np.zeros(s, np.uint8))) for s in ((4, 5), (6, 5)))
+    write_prepared(
+        tmp_path / "some_set" / "1.0.0",
+        {"train": [[small, small]], "test": [[large]]},
+        {"image": feature},
+    )
+    assert "differ in size (from 4x5 to 6x5): pass --resolution 4" in the_error(
+        "tfds:some_set", tmp_path
+    )
+    loaded = data.load("tfds:some_set", tmp_path, resolution=4)
+    assert loaded.train.images.shape == (2, 4, 4, 1)
+    assert loaded.test.images.shape == (1, 4, 4, 1)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +327,82 @@ def test_damaged_metadata(tmp_path, file):
     write_images(folder, {"train": 3, "test": 3})
     (folder / file).write_text("{")
     assert str(folder) in the_error("tfds:some_set", tmp_path)
+
+
+def test_features_of_another_package_are_refused(tmp_path):
+    """tensorflow-datasets would import the module that features.json names."""
+    folder = tmp_path / "some_set" / "1.0.0"
+    write_images(folder, {"train": 3, "test": 3})
+    text = (folder / "features.json").read_text()
+    (folder / "features.json").write_text(
+        text.replace("tensorflow_datasets.core.features.image_feature.Image", "antigravity.Image")
+    )
+    assert "names antigravity.Image" in the_error("tfds:some_set", tmp_path)
+
+
+def test_absurd_dimensions_of_a_png_file_allocate_nothing(monkeypatch):
+    header = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    file = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk
+    file += struct.pack(">I", zlib.crc32(chunk)) + png(np.zeros((4, 4), np.uint8))[33:]
+    monkeypatch.setattr(np, "empty", lambda *_: pytest.fail("allocated"))
+    with pytest.raises(ValueError, match="cannot have 2147483647x2147483647 pixels"):
+        decode_images([file], 1)
+    with pytest.raises(Image.DecompressionBombError):
+        decode_images([file], 3)
+
+
+def test_a_png_file_that_holds_more_than_its_header_says():
+    file = png(np.zeros((4, 4), np.uint8))
+    packed = zlib.compress(bytes(10**7))
+    chunk = b"IDAT" + packed
+    start = file.index(b"IDAT") - 4
+    bomb = file[:start] + struct.pack(">I", len(packed)) + chunk
+    bomb += struct.pack(">I", zlib.crc32(chunk)) + file[-12:]
+    with pytest.raises(ValueError, match="damaged"):
+        decode_images([bomb], 1)
+
+
+PNG = png(np.arange(30, dtype=np.uint8).reshape(6, 5))
+
+
+@settings(max_examples=150, deadline=5000)
+@given(at=st.integers(0, len(PNG) - 1), replacement=st.binary(max_size=6), cut=st.integers(0, 6))
+@pytest.mark.parametrize("target", [None, Square(3, "crop")])
+def test_damaged_png_files_are_refused_or_decoded(target, at, replacement, cut):
+    file = PNG[:at] + replacement + PNG[at + cut :]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            images = decode_images([file], 1, target)
+        except Exception as error:  # prepared.read makes one line of any of them
+            assert not isinstance(error, MemoryError)  # noqa: PT017
+            return
+    assert images.dtype == np.uint8
+    assert images.nbytes < 2**24
+
+
+@pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
+def test_record_files_of_noise_are_refused(tmp_path, file_format):
+    """A header that promises more than the file holds is an error, not an allocation."""
+    rng = np.random.default_rng(0)
+    good = tmp_path / "good" / "1.0.0"
+    write_images(good, {"train": 4}, file_format=file_format)
+    content = (good / f"some_set-train.{file_format}-00001-of-00002").read_bytes()
+    file = tmp_path / "file"
+    for number in range(40):
+        damaged = bytearray(content)
+        at = rng.integers(0, len(content), 4) if number % 2 else np.arange(8 * (number // 2), 8)
+        damaged = bytearray(content) if len(at) else bytearray(rng.bytes(300))
+        for place in at:
+            damaged[place % len(content)] = 255
+        file.write_bytes(bytes(damaged))
+        try:
+            records = read_records(file, file_format)
+        except Exception as error:
+            assert not isinstance(error, MemoryError)  # noqa: PT017
+            continue
+        assert sum(map(len, records)) <= len(content) * 100
 
 
 def test_examples_agree_with_the_protocol_buffer_library():

@@ -1,6 +1,7 @@
 """Compressed images -> one uint8 array."""
 
 import io
+import math
 import struct
 import zlib
 from collections.abc import Sequence
@@ -8,11 +9,26 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxgen.data.parallel import map_pictures
+from jaxgen.data.readers.pictures import check_size
 from jaxgen.data.resizing import Square, draft, resized
 
 _CHANNELS_OF_COLOUR_TYPE = {0: 1, 2: 3, 4: 2, 6: 4}
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _CHUNK = 8192
+# Deflate shrinks data by at most this factor.
+_DEFLATE_LIMIT = 1032
+
+
+class SizesDiffer(ValueError):
+    """Images differ in size; made of their shapes, (H, W, C) each, in order."""
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]):
+        small, large = shapes[0], shapes[-1]
+        side = min(min(shape[:2]) for shape in shapes)
+        super().__init__(
+            f"differ in size (from {small[0]}x{small[1]} to {large[0]}x{large[1]}): pass "
+            f"--resolution {side} (in Python: resolution={side}), or another"
+        )
 
 
 def decode_images(
@@ -25,13 +41,17 @@ def decode_images(
     call to Pillow for each.
 
     Raises:
-      ValueError: the images differ in size, or `channels` is not 1, 3 or 4, or one is damaged.
+      SizesDiffer: the images differ in size.
+      ValueError: `channels` is not 1, 3 or 4, or an image is damaged.
     """
     if channels not in _MODES:
         raise ValueError(f"images of {channels} channels are not supported, only 1, 3 and 4")
     plain = _plain_png_header(files[0], channels)
     if plain is not None and target is None and all(file.startswith(plain) for file in files):
         height, width = struct.unpack_from(">II", plain, 16)[::-1]
+        smallest = min(map(len, files))
+        if height * (1 + width * channels) > _DEFLATE_LIMIT * smallest:
+            raise ValueError(f"an image of {smallest} bytes cannot have {width}x{height} pixels")
         images = np.empty((len(files), height, width, channels), np.uint8)
         for start in range(0, len(files), _CHUNK):
             images[start : start + _CHUNK] = _decode_plain_png(
@@ -39,13 +59,9 @@ def decode_images(
             )
         return images
     decoded = map_pictures(lambda file: _decode_any(file, channels, target), files, "decoding")
-    sizes = {image.shape for image in decoded}
-    if len(sizes) > 1:
-        small, large = min(sizes), max(sizes)
-        raise ValueError(
-            f"its images differ in size (from {small[0]}x{small[1]} to {large[0]}x{large[1]}): "
-            "ask for a resolution"
-        )
+    shapes = sorted({image.shape for image in decoded})
+    if len(shapes) > 1:
+        raise SizesDiffer(shapes)
     return np.stack(decoded)
 
 
@@ -54,6 +70,7 @@ def _decode_any(file: bytes, channels: int, target: Square | None) -> np.ndarray
 
     with Image.open(io.BytesIO(file)) as image:
         draft(image, target)
+        check_size(image)
         pixels = np.asarray(resized(image.convert(_MODES[channels]), target))
     return pixels.reshape(*pixels.shape[:2], channels)
 
@@ -68,15 +85,19 @@ def _plain_png_header(file: bytes, channels: int) -> bytes | None:
     return header if plain else None
 
 
-def _inflate(file: bytes) -> bytes:
-    """The decompressed content of the IDAT chunks of a PNG file."""
+def _inflate(file: bytes, size: int) -> bytes:
+    """The decompressed content of the IDAT chunks of a PNG file, which has `size` bytes."""
     at, parts = 8, []
     while at < len(file):
-        size, kind = struct.unpack_from(">I4s", file, at)
+        length, kind = struct.unpack_from(">I4s", file, at)
         if kind == b"IDAT":
-            parts.append(file[at + 8 : at + 8 + size])
-        at += 12 + size
-    return zlib.decompress(b"".join(parts))
+            parts.append(file[at + 8 : at + 8 + length])
+        at += 12 + length
+    inflating = zlib.decompressobj()
+    content = inflating.decompress(b"".join(parts), size + 1)
+    if len(content) != size or not inflating.eof:
+        raise ValueError("a PNG file is damaged")
+    return content
 
 
 def _decode_plain_png(files: Sequence[bytes], shape: tuple[int, ...]) -> np.ndarray:
@@ -86,8 +107,9 @@ def _decode_plain_png(files: Sequence[bytes], shape: tuple[int, ...]) -> np.ndar
     left (1), one row above (2), the mean of both (3) or Paeth's choice of neighbour (4).
     """
     height, width, channels = shape
-    rows = np.frombuffer(b"".join(map(_inflate, files)), np.uint8)
-    rows = rows.reshape(len(files), height, 1 + width * channels)
+    shape_of_rows = height, 1 + width * channels
+    content = b"".join(_inflate(file, math.prod(shape_of_rows)) for file in files)
+    rows = np.frombuffer(content, np.uint8).reshape(len(files), *shape_of_rows)
     filters = rows[:, :, 0]
     if filters.max() > 4:
         raise ValueError("a PNG file is damaged")

@@ -9,117 +9,102 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
+from jaxgen._files import printable, reason
+from jaxgen.data.readers._idx_files import IdxFiles
 from jaxgen.errors import UserError
 from jaxgen.types import Split
 
-_PREFIXES = {"train": "train", "test": "t10k"}
-_NAMES = [
-    f"{p}-{kind}-ubyte" for p in _PREFIXES.values() for kind in ("images-idx3", "labels-idx1")
-]
+# The first four bytes of a file: element type and number of dimensions.
+_IMAGES = 0x803
+_LABELS = 0x801
+_NIST_LABELS = 0xC02  # QMNIST: int32 [N, 8], of which the first column is the class
+_TYPES = {0x08: np.dtype(np.uint8), 0x0C: np.dtype(">i4")}
+# Deflate shrinks data by at most this factor.
+_DEFLATE_LIMIT = 1032
 
 
-def find(directory: Path) -> dict[str, tuple[Path, Path]]:
-    """Split name -> (images file, labels file) in `directory`, compressed or not.
-
-    The files may also lie in `raw`, or in `NAME/raw` as torchvision lays them out.
-
-    Raises:
-      UserError: the directory does not exist or lacks some of the four files.
-    """
-    if not directory.is_dir():
-        raise UserError(f"no directory {directory}: expected a folder of the four IDX files")
-    folders = [directory, directory / "raw", *sorted(directory.glob("*/raw"))]
-    lacking = {folder: [n for n in _NAMES if n not in _files(folder)] for folder in folders}
-    whole = [folder for folder in folders if not lacking[folder]]
-    if not whole:
-        nearest = min(folders, key=lambda folder: len(lacking[folder]))
-        raise UserError(
-            f"{nearest if nearest.is_dir() else directory} lacks {', '.join(lacking[nearest])} "
-            "(each may end in .gz): expected the four IDX files of an MNIST-like set"
-        )
-    if len(whole) > 1 and whole[0] != directory:
-        raise UserError(
-            f"{directory} holds several sets: name one, such as "
-            + " or ".join(f"idx:{folder}" for folder in whole)
-        )
-    files = _files(whole[0])
-    return {
-        split: (files[f"{prefix}-images-idx3-ubyte"], files[f"{prefix}-labels-idx1-ubyte"])
-        for split, prefix in _PREFIXES.items()
-    }
-
-
-def source(files: dict[str, tuple[Path, Path]]) -> tuple[Any, ...]:
+def source(files: IdxFiles) -> tuple[Any, ...]:
     """What identifies the content of the files without reading them."""
-    pairs = [file for split in sorted(files) for file in files[split]]
+    pairs = [file for split in sorted(files.splits) for file in files.splits[split]]
     stats = [(file.stat().st_size, file.stat().st_mtime_ns) for file in pairs]
-    return ("idx", [str(file.resolve()) for file in pairs], stats)
+    return ("idx", [str(file.resolve()) for file in pairs], stats, files.transposed)
 
 
-def read(files: dict[str, tuple[Path, Path]]) -> dict[str, Split]:
-    """Reads the images and labels of every split.
+def read(files: IdxFiles) -> dict[str, Split]:
+    """Reads the images and labels of every split, the images upright.
 
     Raises:
       UserError: a file is damaged or no IDX file of the right kind, or lengths do not agree.
     """
     splits = {}
-    for split, (images_file, labels_file) in files.items():
-        images = read_array(images_file, 3)[..., None]
-        labels = read_array(labels_file, 1).astype(np.int32)
+    for split, (images_file, labels_file) in files.splits.items():
+        images = read_array(images_file, _IMAGES)[..., None]
+        if files.transposed:
+            images = np.ascontiguousarray(images.swapaxes(1, 2))
+        labels = read_array(labels_file, _LABELS, _NIST_LABELS)
+        labels = (labels if labels.ndim == 1 else labels[:, 0]).astype(np.int32)
         if len(images) != len(labels):
             raise UserError(
-                f"{images_file} has {len(images)} images but {labels_file} has {len(labels)} "
-                "labels: these files do not belong together"
+                f"{printable(images_file)} has {len(images)} images but {printable(labels_file)} "
+                f"has {len(labels)} labels: these files do not belong together"
             )
         splits[split] = Split(images, labels)
     sizes = {split.images.shape[1:] for split in splits.values()}
     if len(sizes) > 1:
-        names = " and ".join(str(images) for images, _ in files.values())
+        names = " and ".join(printable(images) for images, _ in files.splits.values())
         raise UserError(f"images differ in size between {names}: these are of different sets")
     return splits
 
 
-def read_array(file: Path, dimensions: int) -> np.ndarray:
-    """Reads one IDX file of unsigned bytes, compressed or not, whatever its name says.
+def read_array(file: Path, *kinds: int) -> np.ndarray:
+    """Reads one IDX file, compressed or not, whatever its name says.
+
+    Args:
+      file: its path.
+      kinds: the first four bytes that it may have, as numbers.
 
     Raises:
-      UserError: the file is damaged, of another type, or its header disagrees with its length.
+      UserError: the file is damaged, of another kind, or its header disagrees with its length.
     """
     try:
-        content = file.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        with file.open("rb") as raw:
+            size = file.stat().st_size
+            compressed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            if compressed:
+                with gzip.GzipFile(fileobj=raw) as unpacked:
+                    return _parse(file, unpacked, _DEFLATE_LIMIT * size, kinds)
+            return _parse(file, raw, size, kinds)
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
-        raise UserError(f"cannot read {file}: {reason}; fetch it again") from error
-    magic = 0x800 + dimensions
-    start = 4 + 4 * dimensions
-    if len(content) < start or struct.unpack_from(">I", content)[0] != magic:
-        raise UserError(
-            f"{file} is no IDX file of {dimensions}-dimensional bytes: expected it to begin with "
-            f"{magic.to_bytes(4, 'big').hex()}, it begins with {content[:4].hex() or 'nothing'}"
-        )
-    shape = struct.unpack_from(f">{dimensions}I", content, 4)
-    if len(content) - start != math.prod(shape) or 0 in shape:
-        raise UserError(
-            f"{file} is damaged: its header promises {' x '.join(map(str, shape))} bytes, "
-            f"{len(content) - start} follow; fetch it again"
-        )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+        why = reason(error).rstrip(".")
+        raise UserError(f"cannot read {printable(file)}: {why}; fetch it again") from error
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """Published name -> file, of those of the four that are in `folder`."""
-    found = {}
-    for name in _NAMES:
-        # torchvision keeps both forms, and the uncompressed one is read faster. Some copies of the
-        # files have "images.idx3-ubyte" for "images-idx3-ubyte".
-        for form in (name, name.replace("-idx", ".idx")):
-            for file in (folder / form, folder / f"{form}.gz"):
-                if name not in found and file.is_file():
-                    found[name] = file
-    return found
+def _parse(file: Path, stream: IO[bytes], limit: int, kinds: tuple[int, ...]) -> np.ndarray:
+    """The array in a stream of at most `limit` bytes; nothing longer is allocated."""
+    start = stream.read(4)
+    magic = int.from_bytes(start, "big")
+    sizes = stream.read(4 * (magic & 255)) if magic in kinds else b""
+    if len(start) < 4 or magic not in kinds or len(sizes) < 4 * (magic & 255):
+        expected = " or ".join(kind.to_bytes(4, "big").hex() for kind in kinds)
+        raise UserError(
+            f"{printable(file)} is no IDX file of the expected kind: expected it to begin with "
+            f"{expected} and its dimensions, it begins with {(start + sizes).hex() or 'nothing'}"
+        )
+    shape = struct.unpack(f">{magic & 255}I", sizes)
+    dtype = _TYPES[magic >> 8]
+    promised = math.prod(shape) * dtype.itemsize
+    content = stream.read(promised + 1) if promised <= limit else b""
+    if len(content) != promised or 0 in shape:
+        follow = f"{len(content)} follow" if len(content) < promised else "more follow"
+        if promised > limit:
+            follow = "the file is too short for that"
+        raise UserError(
+            f"{printable(file)} is damaged: its header promises "
+            f"{' x '.join(map(str, shape))} elements in {promised} bytes, {follow}; fetch it again"
+        )
+    return np.frombuffer(content, dtype).reshape(shape)

@@ -2,43 +2,52 @@
 
 An entry is a folder of plain `.npy` files, which can be memory-mapped, and `entry.json`. It is
 written beside its final place and renamed, so that it is whole or absent, also with several
-processes at once. Entries are verified against their fingerprint as they are read, and made anew
-when they do not agree. The whole cache may be deleted at any time.
+processes at once. What a killed process leaves is removed at the next start. Entries are verified
+against their fingerprint as they are read, and made again when they do not agree. The whole cache
+may be deleted at any time.
 """
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxgen._files import expanded, home, printable, reason
+from jaxgen.data.notices import say
 from jaxgen.data.storage.fingerprints import fingerprint
 from jaxgen.types import Dataset, Split
 
 # Raise this whenever the same source files would give other arrays than before.
-_VERSION = 1
+_VERSION = 2
 # numpy parses the header of an .npy file as Python, and Python 3.11's parser counts the depth of
 # all threads as one: where two parse at once, one of them may fail with a SystemError.
 _READING = threading.Lock()
+_MAKING = ".making-"  # the names of entries that are being written begin so
 
 
 def directory() -> Path:
-    """The user's cache: JAXGEN_CACHE_DIR, else XDG_CACHE_HOME/jaxgen, else ~/.cache/jaxgen."""
+    """The user's cache: JAXGEN_CACHE_DIR, else XDG_CACHE_HOME/jaxgen, else ~/.cache/jaxgen.
+
+    Without a home directory it is a folder for this user among the temporary files.
+    """
     if chosen := os.environ.get("JAXGEN_CACHE_DIR"):
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base).expanduser() / "jaxgen"
-    return Path.home() / ".cache" / "jaxgen"
+        return expanded(base) / "jaxgen"
+    if (folder := home()) is not None:
+        return folder / ".cache" / "jaxgen"
+    return Path(tempfile.gettempdir()) / f"jaxgen-{os.getuid()}"
 
 
 def cached(name: str, source: Any, make: Callable[[], Mapping[str, Split]]) -> Dataset:
@@ -54,6 +63,7 @@ def cached(name: str, source: Any, make: Callable[[], Mapping[str, Split]]) -> D
     key = hashlib.sha256(repr((_VERSION, source)).encode()).hexdigest()[:16]
     slug = re.sub(r"[^A-Za-z0-9_]+", "-", name)[-48:].strip("-")
     entry = directory() / "datasets" / f"{slug}-{key}"
+    remove_leftovers(entry.parent, _MAKING)
     found = _read(entry)
     if found is not None:
         return Dataset(name, *found)
@@ -62,18 +72,67 @@ def cached(name: str, source: Any, make: Callable[[], Mapping[str, Split]]) -> D
     try:
         _write(entry, splits, digest)
     except OSError as error:
-        reason = error.strerror or error
-        print(f"jaxgen: cannot cache decoded data in {directory()}: {reason}; going on without "
-              "(set JAXGEN_CACHE_DIR to a writable folder)", file=sys.stderr)  # fmt: skip
+        say(
+            f"cannot cache decoded data in {printable(directory())}: {reason(error)}; going on "
+            "without (set JAXGEN_CACHE_DIR to a writable folder of your own)"
+        )
     return Dataset(name, splits, digest)
 
 
 def private_folder(path: Path) -> Path:
-    """Makes `path` with its parents, readable by the user alone where it did not exist."""
+    """Makes `path` with its parents where it is missing; only the user can open it.
+
+    Raises:
+      OSError: it cannot be made, or belongs to another user, who could change what is in it.
+    """
     if not path.is_dir():
-        private_folder(path.parent)
+        if not path.parent.is_dir():
+            private_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
+    # The folder of the cache itself as well, unless the user chose it, perhaps to share it.
+    chosen = "JAXGEN_CACHE_DIR" in os.environ or "XDG_CACHE_HOME" in os.environ
+    for folder in (path,) if chosen or path.parent != directory() else (path, path.parent):
+        status = folder.stat()
+        if status.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it belongs to another user", str(folder))
+        if status.st_mode & 0o077:
+            folder.chmod(0o700)
     return path
+
+
+@contextlib.contextmanager
+def working_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A temporary folder that is removed in the end, or by the next process after this is killed.
+
+    While it is in use a lock is held on `parent`, which the kernel releases when a process ends.
+    """
+    private_folder(parent)
+    with _locked(parent, fcntl.LOCK_SH):
+        working = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        try:
+            yield working
+        finally:
+            shutil.rmtree(working, ignore_errors=True)
+
+
+def remove_leftovers(parent: Path, prefix: str) -> None:
+    """Removes the working folders of killed processes, unless one is in use now."""
+    with contextlib.suppress(OSError):
+        leftovers = list(parent.glob(f"{prefix}*"))
+        if leftovers:
+            with _locked(parent, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                for folder in leftovers:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, mode: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, mode)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _read(entry: Path) -> tuple[dict[str, Split], str] | None:
@@ -83,8 +142,10 @@ def _read(entry: Path) -> tuple[dict[str, Split], str] | None:
         with _READING:
             splits = {
                 split: Split(
-                    np.load(entry / f"{split}-images.npy"),
-                    np.load(entry / f"{split}-labels.npy") if labelled else None,
+                    np.load(entry / f"{split}-images.npy", allow_pickle=False),
+                    np.load(entry / f"{split}-labels.npy", allow_pickle=False)
+                    if labelled
+                    else None,
                 )
                 for split, labelled in record["labelled"].items()
             }
@@ -95,9 +156,7 @@ def _read(entry: Path) -> tuple[dict[str, Split], str] | None:
 
 
 def _write(entry: Path, splits: Mapping[str, Split], digest: str) -> None:
-    private_folder(entry.parent)
-    working = Path(tempfile.mkdtemp(prefix=".making-", dir=entry.parent))
-    try:
+    with working_folder(entry.parent, _MAKING) as working:
         for split, (images, labels) in splits.items():
             np.save(working / f"{split}-images.npy", images, allow_pickle=False)
             if labels is not None:
@@ -115,5 +174,3 @@ def _write(entry: Path, splits: Mapping[str, Split], digest: str) -> None:
             # Another process was first, with the same content.
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-    finally:
-        shutil.rmtree(working, ignore_errors=True)

@@ -1,16 +1,19 @@
 """The MNIST family from its original hosts, verified and decoded without TensorFlow."""
 
+import contextlib
 import hashlib
 import queue
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxgen.data.readers import idx
+from jaxgen.data.readers._idx_files import find_files
 from jaxgen.data.storage import cache
 from jaxgen.errors import UserError
 from jaxgen.types import Split
@@ -20,6 +23,7 @@ FETCHABLE = ("mnist", "fashion_mnist", "kmnist", "binarized_mnist")
 ANSWER_SECONDS = 5.0
 # A download that stands still for so long is given up.
 _STALL_SECONDS = 15.0
+_FETCHING = ".fetching-"
 
 
 class FetchError(UserError):
@@ -47,22 +51,29 @@ def fetch(name: str, seconds: float = ANSWER_SECONDS) -> dict[str, Split]:
     """
     start = time.monotonic()
     files = archives(name)
-    try:
-        parent = cache.private_folder(cache.directory())
-        working = tempfile.TemporaryDirectory(prefix=".fetching-", dir=parent)
-    except OSError:  # no usable cache folder
-        working = tempfile.TemporaryDirectory(prefix="jaxgen-")
-    with working as folder:
+    with _working_folder() as folder:
         for file, (url, checksum) in files.items():
             left = max(1.0, seconds - (time.monotonic() - start))
-            _download(url, checksum, Path(folder) / file, left)
+            _download(url, checksum, folder / file, left)
             start = time.monotonic()
         if name == "binarized_mnist":
             return {
-                split: Split(_read_amat(Path(folder) / f"binarized_mnist_{part}.amat"), None)
+                split: Split(_read_amat(folder / f"binarized_mnist_{part}.amat"), None)
                 for split, part in {"train": "train", "validation": "valid", "test": "test"}.items()
             }
-        return idx.read(idx.find(Path(folder)))
+        return idx.read(find_files(folder))
+
+
+@contextlib.contextmanager
+def _working_folder() -> Iterator[Path]:
+    """A temporary folder in the cache, or elsewhere where that cannot be written."""
+    with contextlib.ExitStack() as stack:
+        try:
+            cache.remove_leftovers(cache.directory(), _FETCHING)
+            folder = stack.enter_context(cache.working_folder(cache.directory(), _FETCHING))
+        except OSError:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jaxgen-")))
+        yield folder
 
 
 def open_url(url: str, seconds: float) -> Any:
