@@ -92,3 +92,15 @@ def unprivileged():
     if root:
         os.seteuid(0)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def no_home(monkeypatch):
+    """A process whose user has neither HOME nor an entry in the user database."""
+    import pwd
+
+    def unknown(uid):
+        raise KeyError(f"uid not found: {uid}")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)

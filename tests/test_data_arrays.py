@@ -1,5 +1,8 @@
 """Arrays of one's own as a data set: what is taken, what is held out, what is refused."""
 
+import doctest
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -170,3 +173,10 @@ def test_check_finds_what_a_dataset_made_by_hand_holds():
     ):
         with pytest.raises(UserError, match="test_"):
             data.check(Dataset("mine", {"train": good, "test": bad}, ""))
+
+
+def test_the_example_of_the_documentation():
+    page = Path(__file__).parents[1] / "docs" / "data.md"
+    results = doctest.testfile(str(page), module_relative=False)
+    assert results.attempted > 0
+    assert results.failed == 0

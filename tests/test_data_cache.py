@@ -1,11 +1,17 @@
 """The decoded cache: whole or absent, verified, private, and never in the way."""
 
+import os
+import signal
 import stat
+import subprocess
+import sys
+import tempfile
 import threading
 
 import numpy as np
 import pytest
 
+from jaxgen.data.readers import prepared
 from jaxgen.data.storage import cache
 from jaxgen.data.storage.fingerprints import fingerprint
 from jaxgen.types import Split
@@ -208,3 +214,88 @@ def test_fingerprint_sees_content_only():
     labels = np.asarray(splits["train"].labels, ">i4")
     same = {"test": splits["test"], "train": Split(images, labels)}
     assert fingerprint(same) == fingerprint(splits)
+
+
+# --- whose the folder is ------------------------------------------------------------------------
+
+
+def test_a_loose_folder_is_closed(folder):
+    (folder / "datasets").mkdir(parents=True)
+    (folder / "datasets").chmod(0o777)
+    cache.cached("set", 1, make_splits)
+    assert stat.S_IMODE((folder / "datasets").stat().st_mode) == 0o700
+
+
+def test_the_folder_of_another_user_is_not_used(folder, monkeypatch, capsys):
+    (folder / "datasets").mkdir(parents=True)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert_whole(cache.cached("set", 1, make_splits))
+    assert "it belongs to another user" in capsys.readouterr().err
+    assert entries(folder) == []
+
+
+def test_an_entry_in_the_folder_of_another_user_is_not_read(folder, monkeypatch, capsys):
+    cache.cached("set", 1, make_splits)
+    maker = Maker()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert_whole(cache.cached("set", 1, maker))
+    assert maker.calls == 1
+
+
+def test_without_a_home_directory(no_home, monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("JAXGEN_CACHE_DIR")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    place = tmp_path / f"jaxgen-{os.getuid()}"
+    assert cache.directory() == place
+    assert prepared.default_dir() == place / "tensorflow_datasets"
+    assert_whole(cache.cached("set", 1, make_splits))
+    for path in (place, place / "datasets"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert capsys.readouterr().err == ""
+    # Where another user was first, the whole folder is theirs.
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert_whole(cache.cached("other", 2, make_splits))
+    assert "another user" in capsys.readouterr().err
+
+
+def test_tilde_in_the_name_of_the_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("JAXGEN_CACHE_DIR", "~/kept")
+    assert cache.directory() == tmp_path / "kept"
+
+
+# --- processes that are killed ------------------------------------------------------------------
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from jaxgen.data.storage import cache
+from jaxgen.types import Split
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+np.save = die
+cache.cached("set", 1, lambda: {"train": Split(np.zeros((2, 4, 4, 1), np.uint8), None)})
+"""
+
+
+def test_what_a_killed_process_left_is_removed_at_the_next_start(folder):
+    done = subprocess.run([sys.executable, "-c", KILLED], env=dict(os.environ))
+    assert done.returncode == -signal.SIGKILL
+    (leftover,) = entries(folder)
+    assert leftover.name.startswith(".making-")
+    with cache.working_folder(folder / "datasets", ".making-") as ours:
+        cache.cached("other", 2, make_splits)
+        assert ours.is_dir()  # in use
+        assert leftover.is_dir()  # not known to be free
+    cache.cached("other", 2, make_splits)
+    assert [entry.name[:5] for entry in entries(folder)] == ["other"]
+
+
+def test_what_a_killed_download_left_is_removed(folder):
+    (folder / ".fetching-x").mkdir(parents=True)
+    cache.remove_leftovers(folder, ".fetching-")
+    assert list(folder.iterdir()) == []

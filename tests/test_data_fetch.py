@@ -229,7 +229,7 @@ def test_a_download_that_stands_still(monkeypatch, tmp_path, folder):
         thread = threading.Thread(target=answer)
         thread.start()
         redirect(monkeypatch, small_set(), f"http://127.0.0.1:{server.getsockname()[1]}/")
-        with pytest.raises(fetch.FetchError, match="broke off"):
+        with pytest.raises(fetch.FetchError, match="the download of"):
             fetch.fetch("mnist")
         stopped.set()
         thread.join()

@@ -317,11 +317,10 @@ def test_names_beyond_ascii_in_the_c_locale(tmp_path):
         "print(s.fingerprint)"
     )
     expected = load(place).fingerprint
-    for number, utf8 in enumerate(("1", "0")):
-        environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": utf8}
-        environment["JAXGEN_CACHE_DIR"] = str(tmp_path / f"cache{number}")
-        command = [sys.executable, "-c", program, os.fsencode(place)]
-        done = subprocess.run(command, capture_output=True, env=environment)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.decode().strip() == expected
-        assert done.stderr.count(b"\n") == 1
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}  # paths are decoded as ASCII
+    environment["JAXGEN_CACHE_DIR"] = str(tmp_path / "another")
+    command = [sys.executable, "-c", program, os.fsencode(place)]
+    done = subprocess.run(command, capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().strip() == expected
+    assert done.stderr.count(b"\n") == 1

@@ -11,18 +11,6 @@ from jaxgen.errors import UserError
 ODD = os.fsdecode(b"caf\xe9")  # a file name in Latin-1
 
 
-@pytest.fixture
-def no_home(monkeypatch):
-    """A process whose user has neither HOME nor an entry in the user database."""
-    import pwd
-
-    def unknown(uid):
-        raise KeyError(f"uid not found: {uid}")
-
-    monkeypatch.delenv("HOME", raising=False)
-    monkeypatch.setattr(pwd, "getpwuid", unknown)
-
-
 @pytest.mark.parametrize("kind", [str, Path])
 def test_tilde_expands(kind, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -36,12 +36,12 @@ def load(
     XDG_CACHE_HOME/jaxgen, else ~/.cache/jaxgen), verified whenever they are read from it.
 
     The splits keep the names they have in the set. A tensorflow-datasets set without "test" gets
-    one: its "validation" if there is one, else the last tenth of "train", taken away from it.
+    one: its "validation" if there is one, else the last tenth of "train", which loses it.
 
     Args:
       name: one of
         "mnist", "fashion_mnist", "kmnist", "binarized_mnist": as prepared by tensorflow-datasets
-          in `data_dir`, else as published, fetched and verified; nothing else ever;
+          in `data_dir`, else as published, fetched and verified; never another set;
         "tfds:NAME", "tfds:NAME/CONFIG", either with a version as in "tfds:mnist/3.0.1": any image
           set of tensorflow-datasets. It is read from `data_dir`; if it is not there it is
           prepared, which needs the extra `tf`;
@@ -53,19 +53,19 @@ def load(
           valid or validation;
         "npz:FILE": an archive that np.savez has written, with train_images and, where there are,
           train_labels, test_images and test_labels, as `from_arrays` takes them;
-        "glyphs": 60,000 + 10,000 digits drawn from matplotlib's fonts, always at hand;
+        "glyphs": 60,000 + 10,000 digits drawn from matplotlib's fonts, without a download;
         "auto": see `load_auto`.
       data_dir: where prepared sets live, or the folder of this set or of one of its versions;
         None is TFDS_DATA_DIR, else ~/tensorflow_datasets.
-      resolution: height and width that images are resized to, antialiased; None leaves them as
-        they are, which takes images of one size.
-      fit: how an image that is no square becomes one: "crop" keeps the middle, "squash" keeps
+      resolution: height and width that images are resized to, antialiased; None keeps their
+        size, which has to be the same for all.
+      fit: how an image that is not square becomes one: "crop" keeps the middle, "squash" keeps
         everything, distorted.
-      seed: which pictures of a folder are held out: it is decided by a hash of the seed and the
-        file's name, and by nothing else.
+      seed: decides, together with the names of the files alone, which pictures of a folder are
+        held out.
 
     Raises:
-      UserError: no such set, or it is not to be had, or its files are damaged.
+      UserError: no such set, it cannot be obtained, or its files are damaged.
     """
     data_dir = expanded(data_dir) if data_dir else prepared.default_dir()
     target = square(resolution, fit)
@@ -103,16 +103,16 @@ def load_auto(
     resolution: int | None = None,
     fit: Fit = "crop",
 ) -> Dataset:
-    """MNIST if it is on disk or can be had, else the glyph digits; `name` of the result tells.
+    """MNIST if it is on disk or can be fetched, else the glyph digits; see `name` of the result.
 
-    On disk means prepared in `data_dir`, or fetched before and still in the cache. It can be had
-    if its host begins to answer within 5 s; the download itself (11 MB) may then take as long as
-    it needs, unless it breaks off or stands still for 15 s. Prepared MNIST that is damaged is an
+    On disk means prepared in `data_dir`, or fetched before and still in the cache. It can be
+    fetched if its host begins to answer within 5 s; the download itself (11 MB) has no time limit,
+    but is given up after 15 s without data. Prepared MNIST that is damaged is an
     error, not a reason for glyphs.
 
     Args:
       data_dir: as in `load`.
-      announce: called with one line if it is glyphs.
+      announce: called with one line where glyphs replace MNIST.
       resolution: as in `load`.
       fit: as in `load`.
 

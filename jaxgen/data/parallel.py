@@ -1,4 +1,4 @@
-"""Work on many pictures at once, with a progress bar where someone is watching."""
+"""Work on many images in parallel, with a progress bar on a terminal."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -18,8 +18,9 @@ def map_pictures(
 ) -> list[Result]:
     """[function(item) for item in items], on all cores.
 
-    In threads: Pillow decodes and resizes without holding the interpreter's lock, and pixels need
-    not be sent from process to process. Two threads a core, for the parts that do hold it.
+    Threads suffice, because Pillow releases the interpreter's lock while it decodes and
+    resizes, and pixels are not copied between processes. There are two per core, because parts of
+    the work hold the lock.
     """
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
     results: list[Result] = []
@@ -32,6 +33,6 @@ def map_pictures(
                 done = future.result()
                 results.extend(done)
                 progress.update(len(done))
-    finally:  # an error or Ctrl-C need not wait for what is still to be done
+    finally:  # after an error or Ctrl-C nothing more is started
         pool.shutdown(cancel_futures=True)
     return results

@@ -57,7 +57,7 @@ def _fetch(name: str, data_dir: Path) -> dict[str, Split]:
 
 
 def _prepare(tfds_name: str, data_dir: Path) -> Path:
-    """Has tensorflow-datasets download and prepare a set, which takes TensorFlow."""
+    """Downloads and prepares a set through tensorflow-datasets, which needs TensorFlow."""
     import tensorflow_datasets as tfds
 
     name, version = prepared.split_version(tfds_name)
@@ -72,11 +72,11 @@ def _prepare(tfds_name: str, data_dir: Path) -> Path:
         ) from None
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(
-            f"{_absent(name, data_dir)}, and to prepare it takes TensorFlow: "
+            f"{_absent(name, data_dir)}, and preparing it needs TensorFlow: "
             "pip install 'jaxgen[tf]', or pass the folder that holds it (--data-dir DIR)"
         )
     try:
-        # tensorflow-datasets tries for minutes to reach a host that is not there: ask it first.
+        # tensorflow-datasets retries for minutes when the host is unreachable: check that first.
         for url in list(builder_class.url_infos or {})[:1]:
             if url.startswith("http"):
                 fetch.open_url(url, fetch.ANSWER_SECONDS).close()
@@ -89,7 +89,7 @@ def _prepare(tfds_name: str, data_dir: Path) -> Path:
     path = prepared.find(tfds_name, data_dir)
     if path is None:
         raise UserError(
-            f"tensorflow-datasets left nothing at {printable(data_dir / name)}: choose another set"
+            f"tensorflow-datasets wrote nothing to {printable(data_dir / name)}: choose another set"
         )
     return path
 

@@ -13,12 +13,12 @@ from jaxgen.types import Split
 Fit = Literal["crop", "squash"]
 
 # A JPEG file decodes to a half, a quarter or an eighth of its size in a fraction of the time.
-# From twice the size that is wanted, what is left to the resizing hides the difference.
+# From twice the target size on, the resizing that follows hides the difference.
 _DRAFT = 2
 
 
 class Square(NamedTuple):
-    """What pictures become.
+    """The size of all images after resizing, and how they reach it.
 
     Attributes:
       resolution: height and width.
@@ -35,7 +35,7 @@ class Square(NamedTuple):
 
 
 def square(resolution: int | None, fit: Fit) -> Square | None:
-    """The checked pair, or None for pictures that stay as they are.
+    """The checked pair, or None where images keep their size.
 
     Raises:
       UserError: a resolution below 1, or another `fit`.
@@ -49,15 +49,15 @@ def square(resolution: int | None, fit: Fit) -> Square | None:
 
 
 def draft(image: Image.Image, target: Square | None) -> None:
-    """Has a JPEG file that is much larger than its target decoded at a smaller size."""
+    """Asks Pillow to decode a JPEG file much larger than its target at a smaller size."""
     if target is not None:
         image.draft(None, (_DRAFT * target.resolution, _DRAFT * target.resolution))
 
 
 def resized(image: Image.Image, target: Square | None) -> Image.Image:
-    """An image as the square that `target` asks for, or as it is where that is None.
+    """The image resized to `target`, or unchanged where that is None.
 
-    Bicubic; where it shrinks, the filter widens with the factor, so that nothing is aliased.
+    Bicubic; when shrinking, the filter widens with the factor, which prevents aliasing.
     """
     if target is None or image.size == target.size:
         return image

@@ -1,4 +1,4 @@
-"""Digits drawn from the fonts that matplotlib ships: a data set that is always at hand.
+"""Digits drawn from the fonts that matplotlib ships: a data set that needs no download.
 
 Each font's digit becomes a signed distance field. An image samples the field of one font through
 a random affine map and a smooth random displacement (elastic distortion: Simard, Steinkraus and
@@ -35,8 +35,8 @@ _SUPERSAMPLING = 4
 _POINTS = 20
 _KNOTS = 7  # of the displacement, along each side
 _KNOT_DISTANCE = 8.0  # in pixels
-_CHUNK = 250  # images at a time: what they need stays in cache
-_VERSION = 1  # raise it whenever the drawing changes
+_CHUNK = 250  # images at a time, so that temporaries stay in the processor's cache
+_VERSION = 1  # to be raised whenever the drawing changes
 _SEED = 20_031  # of the data set that `load` gives
 
 
@@ -59,7 +59,7 @@ class _Warps(NamedTuple):
 
 
 def source() -> tuple[Any, ...]:
-    """What the drawn set depends on."""
+    """Identifies the drawn set."""
     return ("glyphs", _VERSION, _SEED)
 
 
@@ -100,7 +100,7 @@ def _draw_warps(labels: np.ndarray, num_fonts: int, rng: np.random.Generator) ->
     shear = np.stack([narrow, -slant, np.zeros(num), np.ones(num)], -1)  # y points down
     forward = rotate.reshape(-1, 2, 2) @ shear.reshape(-1, 2, 2) * (_BOX / _HEIGHT)
     size = rng.gamma(4.0, 0.25, (num, 1, 1, 1))  # some are distorted much more than others
-    # Bounds, so that no neighbours change places.
+    # Bounded, so that the displacement stays invertible.
     shifts = rng.standard_normal((num, 2, _KNOTS, _KNOTS)).clip(-2, 2) * size.clip(0.3, 1.4)
     return _Warps(
         10 * fonts + labels,
@@ -119,7 +119,7 @@ def _render(glyphs: _Glyphs, warps: _Warps) -> np.ndarray:
     which = warps.glyphs
     inverse = np.linalg.inv(warps.forward)
     scale = np.sqrt(np.abs(np.linalg.det(warps.forward)))  # pixels per field pixel
-    # A thin stroke within a bold digit must not vanish.
+    # Bounded, so that a thin stroke of a bold digit does not vanish.
     thicken = np.maximum(warps.half_widths - glyphs.half_widths[which] * scale, -0.45)
 
     edge = _carry(glyphs.outlines[which], warps)
@@ -145,7 +145,7 @@ def _render(glyphs: _Glyphs, warps: _Warps) -> np.ndarray:
 
 
 def _carry(points: np.ndarray, warps: _Warps) -> np.ndarray:
-    """Where points [N, K, 2] of the field come to lie: the u with u + d(u) = forward points."""
+    """Image positions of points [N, K, 2] of the field: the u with u + d(u) = forward points."""
     target = points @ warps.forward.mT
     u = target
     for _ in range(2):  # fixed-point iteration; d changes by less than u does

@@ -84,7 +84,9 @@ def read_array(file: Path, *kinds: int) -> np.ndarray:
         raise UserError(f"cannot read {printable(file)}: {why}; fetch it again") from error
 
 
-def _parse(file: Path, stream: IO[bytes], limit: int, kinds: tuple[int, ...]) -> np.ndarray:
+def _parse(
+    file: Path, stream: IO[bytes] | gzip.GzipFile, limit: int, kinds: tuple[int, ...]
+) -> np.ndarray:
     """The array in a stream of at most `limit` bytes; nothing longer is allocated."""
     start = stream.read(4)
     magic = int.from_bytes(start, "big")

@@ -1,10 +1,10 @@
-"""Decoded arrays on disk, so that a second start need not decode again.
+"""A cache of decoded arrays on disk, so that the next start need not decode again.
 
 An entry is a folder of plain `.npy` files, which can be memory-mapped, and `entry.json`. It is
 written beside its final place and renamed, so that it is whole or absent, also with several
-processes at once. What a killed process leaves is removed at the next start. Entries are verified
-against their fingerprint as they are read, and made again when they do not agree. The whole cache
-may be deleted at any time.
+processes at once. The leftovers of killed processes are removed at the next start. Entries are
+verified against their fingerprint when they are read, and made again when they do not agree. The
+whole cache may be deleted at any time.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from jaxgen.data.notices import say
 from jaxgen.data.storage.fingerprints import fingerprint
 from jaxgen.types import Dataset, Split
 
-# Raise this whenever the same source files would give other arrays than before.
+# To be raised whenever the same source files would give other arrays than before.
 _VERSION = 2
 # numpy parses the header of an .npy file as Python, and Python 3.11's parser counts the depth of
 # all threads as one: where two parse at once, one of them may fail with a SystemError.
@@ -53,7 +53,8 @@ def directory() -> Path:
 def cached(name: str, source: Any, make: Callable[[], Mapping[str, Split]]) -> Dataset:
     """The data set made by `make`, or its copy in the cache if `source` was seen before.
 
-    An unusable cache folder is no error: one line on stderr says so and the data are used as made.
+    An unusable cache folder is no error: one line on stderr reports it, and the data are used
+    without being cached.
 
     Args:
       name: what the data set is called; also the readable part of the entry's name.
@@ -89,15 +90,27 @@ def private_folder(path: Path) -> Path:
         if not path.parent.is_dir():
             private_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
-    # The folder of the cache itself as well, unless the user chose it, perhaps to share it.
-    chosen = "JAXGEN_CACHE_DIR" in os.environ or "XDG_CACHE_HOME" in os.environ
-    for folder in (path,) if chosen or path.parent != directory() else (path, path.parent):
-        status = folder.stat()
-        if status.st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, "it belongs to another user", str(folder))
-        if status.st_mode & 0o077:
+    _check_owner(path)
+    for folder in _owned(path):
+        if folder.stat().st_mode & 0o077:
             folder.chmod(0o700)
     return path
+
+
+def _check_owner(path: Path) -> None:
+    """Raises PermissionError where another user could change what is in the folder."""
+    for folder in _owned(path):
+        if folder.stat().st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it belongs to another user", str(folder))
+
+
+def _owned(path: Path) -> tuple[Path, ...]:
+    """The folders that have to be the user's own for `path` to be so.
+
+    That of the cache itself is one of them, unless the user chose it, perhaps to share it.
+    """
+    chosen = "JAXGEN_CACHE_DIR" in os.environ or "XDG_CACHE_HOME" in os.environ
+    return (path,) if chosen or path.parent != directory() else (path, path.parent)
 
 
 @contextlib.contextmanager
@@ -118,6 +131,7 @@ def working_folder(parent: Path, prefix: str) -> Iterator[Path]:
 def remove_leftovers(parent: Path, prefix: str) -> None:
     """Removes the working folders of killed processes, unless one is in use now."""
     with contextlib.suppress(OSError):
+        _check_owner(parent)
         leftovers = list(parent.glob(f"{prefix}*"))
         if leftovers:
             with _locked(parent, fcntl.LOCK_EX | fcntl.LOCK_NB):
@@ -138,6 +152,7 @@ def _locked(folder: Path, mode: int) -> Iterator[None]:
 def _read(entry: Path) -> tuple[dict[str, Split], str] | None:
     """The splits and their fingerprint, or None where there is no entry that can be trusted."""
     try:
+        _check_owner(entry.parent)
         record = json.loads((entry / "entry.json").read_text())
         with _READING:
             splits = {

@@ -19,15 +19,15 @@ from jaxgen.errors import UserError
 from jaxgen.types import Split
 
 FETCHABLE = ("mnist", "fashion_mnist", "kmnist", "binarized_mnist")
-# A host that does not begin to answer within this time is taken as not to be had.
+# A host that does not begin to answer within this time counts as unreachable.
 ANSWER_SECONDS = 5.0
-# A download that stands still for so long is given up.
+# A download without data for so long is given up.
 _STALL_SECONDS = 15.0
 _FETCHING = ".fetching-"
 
 
 class FetchError(UserError):
-    """The data cannot be had from their host now."""
+    """The data cannot be fetched from their host now."""
 
 
 def archives(name: str) -> dict[str, tuple[str, str]]:
@@ -44,10 +44,10 @@ def fetch(name: str, seconds: float = ANSWER_SECONDS) -> dict[str, Split]:
     Args:
       name: one of `FETCHABLE`.
       seconds: for each file, time within which its host must begin to answer. A download that
-        has begun may take longer, as long as it does not stand still for 15 s.
+        has begun may take longer; it is given up after 15 s without data.
 
     Raises:
-      FetchError: the host is not to be reached, or what it sent is not the published file.
+      FetchError: the host cannot be reached, or the file it sent is not the published one.
     """
     start = time.monotonic()
     files = archives(name)
@@ -79,8 +79,8 @@ def _working_folder() -> Iterator[Path]:
 def open_url(url: str, seconds: float) -> Any:
     """A streaming response to GET `url`, whose headers arrived within `seconds`.
 
-    The request runs in a thread of its own, because no timeout of the network libraries covers
-    the look-up of the host's name, which can take minutes.
+    The request runs in a separate thread, because no timeout of the network libraries covers the
+    resolution of the host's name, which can take minutes.
 
     Raises:
       FetchError: no answer within the time, or one that is not 200.
@@ -124,9 +124,9 @@ def _download(url: str, checksum: str, file: Path, seconds: float) -> None:
                     digest.update(block)
                     progress.update(len(block))
             except (requests.RequestException, OSError, _transport_error()) as error:
-                raise FetchError(f"the download of {url} broke off: {error}") from error
+                raise FetchError(f"the download of {url} failed: {error}") from error
     if digest.hexdigest() != checksum:
-        raise FetchError(f"what {_host(url)} sent for {url} has not the published checksum")
+        raise FetchError(f"the checksum of {url} as {_host(url)} sent it is not the published one")
 
 
 def _transport_error() -> type[Exception]:

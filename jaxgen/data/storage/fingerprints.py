@@ -1,4 +1,4 @@
-"""A digest of what a data set holds, whichever way it was loaded."""
+"""A digest of the content of a data set, independent of how it was loaded."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from jaxgen.types import Split
 def fingerprint(splits: Mapping[str, Split]) -> str:
     """Digest of names, shapes, types and bytes of all arrays; 32 hexadecimal digits.
 
-    The order of the examples counts, for it decides what a seed gives. The order in which the
-    splits are named does not. SHA-256, so that it also serves to verify a cache: 35 ms for MNIST.
+    The order of the examples matters, because it decides which batches a seed gives. The order of
+    the splits does not. SHA-256 also serves to verify the cache, and takes 35 ms for MNIST.
     """
     digest = hashlib.sha256()
     for name in sorted(splits):
