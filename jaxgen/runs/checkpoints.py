@@ -1,156 +1,165 @@
-"""Checkpoints that are whole, verified and bit-exact, or are not used.
+"""Checkpoints that are complete, verified and bit-exact.
 
-Orbax writes them: in the background, under a temporary name that becomes the epoch's number once
-everything is on disk, keeping the newest few. It restores damaged arrays without noticing, so each
-checkpoint carries a SHA-256 digest of every leaf, which is compared when it is read.
-
-The leaves go to orbax packed into one array of bytes, described by a record beside it: for a small
-model that halves the cost of saving one array a leaf, and no name, dtype or empty shape of a leaf
-can be mistaken on the way.
+A state is copied to host memory when `save` is called, and written by a background thread: into a
+temporary folder, which is renamed to the number of the step once all its files are on disk.
 """
 
-import functools
-import hashlib
 import json
-import logging
 import os
+import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-import jax
-import numpy as np
-
+from jaxgen._files import one_line_errors, printable, reason
 from jaxgen.errors import UserError
+from jaxgen.runs import _checkpoint_files as files
 from jaxgen.types import PyTree
 
-if TYPE_CHECKING:  # takes a third of a second to import: only who has a checkpoint pays for it
-    from orbax.checkpoint import CheckpointManager
+REMEDY = "free the space, change the permissions, or choose another --workdir"
+# Metrics whose last word is one of these are better when they are larger.
+RISING = ("elbo", "likelihood", "accuracy")
+TEMPORARY = ".tmp"
 
 
 class Checkpoint(NamedTuple):
-    """What `Checkpoints.restore_latest` found.
+    """A restored checkpoint.
 
     Attributes:
-      epoch: the number it was saved under.
+      step: the number it was saved under.
       state: the pytree that was saved, bit for bit, structured and placed like the template.
       metadata: what was saved beside it.
     """
 
-    epoch: int
+    step: int
     state: PyTree
     metadata: dict[str, Any]
 
 
 class Checkpoints:
-    """The checkpoints of one run; a context manager that waits for the last save when it is left.
+    """The checkpoints of one run; a context manager that waits for the last save on exit.
+
+    Only one process may save to a directory at a time: `Workdir` locks it.
 
     Example:
       with Checkpoints(workdir / "checkpoints") as checkpoints:
           found = checkpoints.restore_latest(template=state)
           ...
-          checkpoints.save(epoch, state, {"seed": 0})
+          checkpoints.save(step, state, {"seed": 0})
 
     Args:
-      directory: one folder per epoch is made in it; it is made where it is missing.
-      max_to_keep: how many of the newest stay; with two, a damaged one still leaves one to use.
-      warn: given one line for each checkpoint that is damaged and passed over;
-        by default they go to standard error.
+      directory: one folder per checkpoint is made in it; it is created where it is missing.
+      keep: number of newest checkpoints to keep; with two, one is left if the newest is damaged.
+      warn: called with one line for each checkpoint that is damaged and skipped; by default they
+        are printed to standard error.
+      keep_best: a number in the metadata, such as "validation/loss". The checkpoint with its best
+        value is kept beside the newest: the largest of an elbo, likelihood or accuracy, else the
+        smallest. Checkpoints without it, or with NaN, do not take part.
+      read_only: nothing is created or removed, and the directory need not exist.
 
     Raises:
-      UserError: the directory cannot be made or written.
+      UserError: the directory cannot be created or written.
     """
 
     def __init__(
         self,
         directory: str | os.PathLike[str],
-        max_to_keep: int = 2,
+        keep: int = 2,
         warn: Callable[[str], object] | None = None,
+        *,
+        keep_best: str | None = None,
+        read_only: bool = False,
     ):
+        if keep < 1:
+            raise UserError(f"expected to keep at least 1 checkpoint, got {keep}")
         self._directory = Path(directory).absolute()
-        self._max_to_keep = max_to_keep
-        self._warn = warn or functools.partial(print, file=sys.stderr)
-        with _writing_to(self._directory):
+        self._keep = keep
+        self._keep_best = keep_best
+        self._warn = warn or (lambda line: print(line, file=sys.stderr))
+        self._pending: Future[None] | None = None
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        if read_only:
+            return
+        with self._writing():
             self._directory.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self._directory).close()
+            for leftover in self._directory.glob(f".*{TEMPORARY}"):  # of processes that were killed
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            (self._directory / f".{os.getpid()}{TEMPORARY}").mkdir()
+            (self._directory / f".{os.getpid()}{TEMPORARY}").rmdir()
 
-    def save(self, epoch: int, state: PyTree, metadata: Mapping[str, Any] | None = None) -> None:
-        """Starts saving a state; it has been copied on return, and may be donated.
+    def save(self, step: int, state: PyTree, metadata: Mapping[str, Any] | None = None) -> None:
+        """Starts to save a state; it has been copied on return, and may be donated.
 
         A crash before the next call (or the end of the context) may lose this checkpoint, never an
-        earlier one. Checkpoints of this and later epochs are replaced.
+        earlier one. Checkpoints of this and later steps are replaced.
 
         Args:
-          epoch: the checkpoint's number.
+          step: the checkpoint's number.
           state: a pytree of arrays.
           metadata: anything that JSON can hold.
 
         Raises:
-          UserError: this checkpoint, or the one before it, cannot be written.
+          UserError: the checkpoint before this one could not be written.
         """
-        from orbax.checkpoint import args
-
-        packed, leaves = _pack(state)
-        record = json.loads(
-            json.dumps({"epoch": epoch, "metadata": dict(metadata or {}), "leaves": leaves})
-        )
-        record["digest"] = _digest_of_record(record)
-        with _writing_to(self._directory):
-            # A write that failed shows itself only here, and counts as a step until it has.
-            self._manager.wait_until_finished()
-            for stale in self._manager.all_steps():
-                if stale >= epoch:
-                    self._manager.delete(stale)
-            items = args.Composite(
-                state=args.StandardSave({"bytes": packed}), record=args.JsonSave(record)
-            )
-            # Without force, orbax may decide not to save, and says so in no way that is noticed.
-            self._manager.save(epoch, args=items, force=True)
+        self.wait()
+        recorded = json.loads(json.dumps(dict(metadata or {})))
+        leaves = files.host_leaves(state)
+        self._pending = self._executor.submit(self._write, step, leaves, recorded)
 
     def restore_latest(self, template: PyTree) -> Checkpoint | None:
-        """The newest checkpoint that is whole, or None where there is none at all.
+        """The newest undamaged checkpoint, or None where there is none at all.
 
         Args:
           template: a pytree with the structure, shapes and dtypes to expect: arrays, on whose
-            devices the restored ones are placed, or what `jax.eval_shape` gives.
+            devices the restored ones are placed, or what `jax.eval_shape` returns.
 
         Raises:
-          UserError: the newest whole checkpoint holds another structure, shape or dtype; or there
-            are checkpoints, and all of them are damaged.
+          UserError: the newest undamaged checkpoint has another structure, shape or dtype, or an
+            older format; or there are checkpoints, and all of them are damaged.
         """
-        if not any(entry.name.isdigit() for entry in self._directory.iterdir()):
-            return None
-        epochs = sorted(self._manager.all_steps(), reverse=True)
-        for epoch in epochs:
-            try:
-                return self._restore(epoch, template)
-            except (UserError, MemoryError):
-                raise
-            except Exception as error:  # damage surfaces as any of a dozen types
-                self._warn(
-                    f"checkpoint {self._directory / str(epoch)} is damaged and passed over:"
-                    f" {_one_line(error)}"
-                )
-        if not epochs:
-            return None
-        raise UserError(
-            f"expected a usable checkpoint in {self._directory}, found only damaged ones:"
-            " restore the folder from a copy, or start anew with --overwrite"
-        )
+        self.wait()
+        return self._first_undamaged(self.steps()[::-1], template)
+
+    def restore_best(self, template: PyTree) -> Checkpoint | None:
+        """The undamaged checkpoint with the best `keep_best`; None where none has that number.
+
+        Args and errors are those of `restore_latest`.
+        """
+        self.wait()
+        values = self._values()
+        return self._first_undamaged(sorted(values, key=self._rank(values)), template)
+
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints, damaged ones too, in rising order."""
+        if not self._directory.is_dir():
+            return []
+        return sorted(int(path.name) for path in self._directory.iterdir() if path.name.isdigit())
+
+    def wait(self) -> None:
+        """Waits until the last save is on disk.
+
+        Raises:
+          UserError: it could not be written.
+        """
+        if self._pending is not None:
+            self._pending.exception()  # an interrupt here leaves the save to be waited for again
+            pending, self._pending = self._pending, None
+            with self._writing():
+                pending.result()
 
     def close(self) -> None:
-        """Waits for the save under way.
+        """Waits for the last save, and ends the background thread.
 
         Raises:
-          UserError: it cannot be written.
+          UserError: the last save could not be written.
         """
-        if "_manager" in vars(self):
-            with _writing_to(self._directory):
-                vars(self).pop("_manager").close()
+        try:
+            self.wait()
+        finally:
+            self._executor.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -163,105 +172,69 @@ class Checkpoints:
     ) -> None:
         self.close()
 
-    def _restore(self, epoch: int, template: PyTree) -> Checkpoint:
-        from orbax.checkpoint import args
+    def _writing(self) -> Any:
+        return one_line_errors("write checkpoints to", self._directory, REMEDY)
 
-        items = args.Composite(record=args.JsonRestore())
-        record = self._manager.restore(epoch, args=items)["record"]
-        if record.pop("digest") != _digest_of_record(record) or record["epoch"] != epoch:
-            raise ValueError("its record is not what was saved")
-        _check_structure(self._directory / str(epoch), record["leaves"], template)
-        size = sum(leaf["bytes"] for leaf in record["leaves"])
-        packed = {"bytes": np.empty(size, np.uint8)}
-        items = args.Composite(state=args.StandardRestore(packed))
-        packed = self._manager.restore(epoch, args=items)["state"]["bytes"]
-        return Checkpoint(epoch, _unpack(packed, record["leaves"], template), record["metadata"])
+    def _write(self, step: int, leaves: list[files.Leaf], metadata: dict[str, Any]) -> None:
+        """Writes a checkpoint and removes those that are no longer kept; runs in the background."""
+        final = self._directory / str(step)
+        temporary = self._directory / f".{step}.{os.getpid()}{TEMPORARY}"
+        temporary.mkdir()
+        try:
+            files.write(temporary, leaves, step, metadata)
+            for later in self.steps():
+                if later >= step:
+                    self._remove(later)
+            temporary.rename(final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        files.sync_folder(self._directory)
+        kept = {*self.steps()[-self._keep :], *self._best()}
+        for old in self.steps():
+            if old not in kept:
+                self._remove(old)
 
-    @functools.cached_property
-    def _manager(self) -> "CheckpointManager":
-        import orbax.checkpoint as ocp
+    def _remove(self, step: int) -> None:
+        """Removes a checkpoint such that no part of it is ever found under its number."""
+        removed = self._directory / f".{step}.removed{TEMPORARY}"
+        (self._directory / str(step)).rename(removed)
+        shutil.rmtree(removed)
 
-        _silence(str(Path(ocp.__file__).parent))
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=self._max_to_keep,
-            cleanup_tmp_directories=True,
-            # In the background, a folder that cannot be made is waited for: 20 minutes.
-            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
-        )
-        return ocp.CheckpointManager(self._directory, options=options)
-
-
-def _pack(state: PyTree) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """All leaves' bytes one after another, and a description of each."""
-    named = jax.tree_util.tree_leaves_with_path(state)
-    arrays = jax.device_get([leaf for _, leaf in named])
-    packed = np.empty(sum(array.nbytes for array in arrays), np.uint8)
-    leaves, start = [], 0
-    for (path, _), array in zip(named, arrays, strict=True):
-        stop = start + array.nbytes
-        packed[start:stop] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        digest = hashlib.sha256(packed[start:stop].data).hexdigest()
-        leaf = {"path": jax.tree_util.keystr(path), "bytes": array.nbytes, "sha256": digest}
-        leaves.append(leaf | {"dtype": array.dtype.name, "shape": list(array.shape)})
-        start = stop
-    return packed, leaves
-
-
-def _unpack(packed: np.ndarray, leaves: list[dict[str, Any]], template: PyTree) -> PyTree:
-    """The inverse of `_pack`, with arrays where the template has them."""
-    expected, structure = jax.tree.flatten(template)
-    restored, start = [], 0
-    for leaf, like in zip(leaves, expected, strict=True):
-        content = packed[start : start + leaf["bytes"]]
-        if hashlib.sha256(content.data).hexdigest() != leaf["sha256"]:
-            raise ValueError(f"the bytes of {leaf['path']} are not those that were saved")
-        array = content.view(like.dtype).reshape(like.shape)
-        # Placing an array that the template leaves free would make it, and all that is computed
-        # from it, belong to that device.
-        free = not getattr(like, "committed", False)
-        restored.append(jax.device_put(array, None if free else like.sharding))
-        start += leaf["bytes"]
-    return jax.tree.unflatten(structure, restored)
-
-
-def _check_structure(path: Path, leaves: list[dict[str, Any]], template: PyTree) -> None:
-    """Raises UserError for the first leaf in which a checkpoint differs from the template."""
-    found = {leaf["path"]: f"{leaf['dtype']}{leaf['shape']}" for leaf in leaves}
-    expected = {
-        jax.tree_util.keystr(keys): f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
-        for keys, leaf in jax.tree_util.tree_leaves_with_path(template)
-    }
-    for name in [*expected, *found]:
-        if found.get(name) != expected.get(name):
-            raise UserError(
-                f"checkpoint {path} is of another model: state{name} was expected to be"
-                f" {expected.get(name, 'absent')} and is {found.get(name, 'absent')}; use the"
-                " settings it was made with, another --workdir, or --overwrite"
-            )
-
-
-def _digest_of_record(record: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:199] + "…"
-
-
-@contextmanager
-def _writing_to(directory: Path) -> Iterator[None]:
-    """Turns what orbax and the file system raise while writing into one line for the user."""
-    try:
-        yield
-    except Exception as error:
+    def _first_undamaged(self, steps: list[int], template: PyTree) -> Checkpoint | None:
+        for step in steps:
+            folder = self._directory / str(step)
+            try:
+                return Checkpoint(step, *files.read(folder, step, template))
+            except files.DamagedError as error:
+                self._warn(
+                    f"checkpoint {printable(folder)} is damaged and skipped: {reason(error)}"
+                )
+        if not steps:
+            return None
         raise UserError(
-            f"cannot write checkpoints to {directory}: {_one_line(error)};"
-            " free the space, mend the permissions, or choose another --workdir"
-        ) from error
+            f"expected a usable checkpoint in {printable(self._directory)}, found only damaged "
+            "ones: restore the folder from a copy, or start over with --overwrite"
+        )
 
+    def _best(self) -> list[int]:
+        """The step of the best checkpoint, if there is one."""
+        values = self._values()
+        return [min(values, key=self._rank(values))] if values else []
 
-@functools.cache
-def _silence(package: str) -> None:
-    """Drops what orbax logs: what matters in it is raised as well, and told in one line."""
-    logging.getLogger("absl").addFilter(lambda entry: not entry.pathname.startswith(package))
+    def _values(self) -> dict[int, float]:
+        """step -> its value of `keep_best`, of the checkpoints that have one."""
+        values = {}
+        for step in self.steps() if self._keep_best else []:
+            try:
+                value = files.read_record(self._directory / str(step))["metadata"][self._keep_best]
+            except (files.DamagedError, KeyError, TypeError):
+                continue
+            if isinstance(value, int | float) and value == value:
+                values[step] = value
+        return values
+
+    def _rank(self, values: Mapping[int, float]) -> Callable[[int], tuple[float, int]]:
+        """A key that sorts the best first, and the newer of two equal ones."""
+        rising = (self._keep_best or "").replace("_", "/").split("/")[-1] in RISING
+        return lambda step: (-values[step] if rising else values[step], -step)

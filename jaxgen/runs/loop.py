@@ -73,9 +73,9 @@ class Run:
         self.steps: dict[str, np.ndarray] = {}
         self._earlier_seconds = 0.0
         if restored := self._checkpoints.restore_latest(self.state):
-            epoch, self.state, metadata = restored
-            self.history = workdir.read_history(epoch)
-            self._earlier_seconds = metadata["seconds"]
+            self.state = restored.state
+            self.history = workdir.read_history(restored.metadata["epoch"])
+            self._earlier_seconds = restored.metadata["seconds"]
         if self.epoch > config.num_epochs:
             raise UserError(
                 f"{workdir.path} holds {self.epoch} epochs, more than --num-epochs "
@@ -240,7 +240,8 @@ class Run:
         for name, value in record.items():
             if "/" in name:
                 self._tensorboard.add_scalar(name, value, record["epoch"])
-        self._checkpoints.save(record["epoch"], self.state, {"seconds": self._seconds()})
+        metadata = record | {"seconds": self._seconds()}
+        self._checkpoints.save(record["step"], self.state, metadata)
 
     def _seconds(self) -> float:
         return self._earlier_seconds + time.perf_counter() - self._started
