@@ -1,4 +1,4 @@
-"""What the library costs: an epoch of vae_mnist against the same mathematics written out bare.
+"""The overhead of the library: an epoch of vae_mnist and the same computation without it.
 
     python benchmarks/bare_scan.py [--repeats 9] [--data-dir DIR]
 
@@ -41,7 +41,7 @@ def negative_elbo(params: PyTree, images: Array, key: Array) -> Array:
 def bare_epoch(
     carry: tuple[PyTree, PyTree, PyTree, Array], images: Array, key: Array
 ) -> tuple[tuple[PyTree, PyTree, PyTree, Array], Array]:
-    """Parameters, Adam's two means and its count, over a shuffled epoch of whole batches."""
+    """One shuffled epoch of whole batches: new parameters, Adam's moments and its count."""
     shuffle_key, steps_key = jax.random.split(key)
     order = jax.random.permutation(shuffle_key, len(images)).reshape(-1, BATCH)
 
@@ -67,7 +67,7 @@ def bare_epoch(
 
 
 def main() -> None:
-    """Measure in turns, and print the ratio."""
+    """Measures in turns and prints the ratio."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--data-dir")
@@ -87,7 +87,7 @@ def main() -> None:
     carry, bare_losses = bare(carry, images, jax.random.key(1))
     state, metrics = learner.epoch(state, images, jax.random.key(1))
     ours, theirs = float(np.mean(metrics["loss"])), float(np.mean(bare_losses))
-    # The same images in the same order, but other noise, of which an epoch has a million draws.
+    # The same images in the same order, but different noise.
     if abs(ours - theirs) > 5e-3 * theirs:
         raise SystemExit(f"the sides disagree: {ours:.2f} nats against {theirs:.2f}")
 
@@ -102,7 +102,7 @@ def main() -> None:
         times["bare"].append(time.perf_counter() - middle)
     ratios = [a / b for a, b in zip(times["jaxgen"], times["bare"], strict=True)]
     for side, values in times.items():
-        print(f"{side}: median {statistics.median(values):.3f} s an epoch")
+        print(f"{side}: median {statistics.median(values):.3f} s per epoch")
     print(
         f"jaxgen / bare: median {statistics.median(ratios):.3f}, "
         f"{min(ratios):.3f} to {max(ratios):.3f} over {options.repeats} turns"

@@ -2,11 +2,11 @@
 
     python benchmarks/convolutions.py            # every row, some minutes
     python benchmarks/convolutions.py --quick    # fewer repeats
-    python benchmarks/convolutions.py --plain    # add what plain jax.lax takes, once, capped
+    python benchmarks/convolutions.py --plain    # also plain jax.lax, once, with a time limit
 
-PyTorch and JAX live in processes of their own and take turns: in one process their thread pools
-spin beside one another. Each runs on the same processors with as many threads. The table is
-printed as markdown and written to benchmarks/results/, one file a machine.
+PyTorch and JAX run in separate processes and are measured in turns, because in one process their
+thread pools would disturb each other. Each runs on the same processors with the same number of
+threads. The table is printed as Markdown and written to benchmarks/results/, one file per machine.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from benchmarks.layers import (  # noqa: E402
 )
 from benchmarks.measuring import ask, markdown, ratios, spread  # noqa: E402
 
-# ---- a process for each side, told over its standard input what to measure next
+# ---- a process for each side, which reads from standard input what to measure next
 
 
 def worker(side: str, threads: int) -> None:
@@ -76,7 +76,7 @@ def race(threads: int, repeats: int) -> dict[str, dict[str, list[float]]]:
 
 
 def plain(index: int, threads: int, cap: float) -> float | str:
-    """What plain jax.lax takes for a row, or that it takes longer than the cap, in seconds."""
+    """Seconds that plain jax.lax takes for a row, or that it takes longer than the cap."""
     process = start("--worker", f"plain{index}", "--threads", str(threads))
     assert process.stdout
     process.stdout.readline()  # compiled

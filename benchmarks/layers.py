@@ -73,7 +73,7 @@ def milliseconds(call: Callable[[], Any]) -> Callable[[], float]:
 
 
 def torch_measures(row: Row, threads: int) -> Measures:
-    """PyTorch eager, NCHW, as its users write it."""
+    """PyTorch eager, NCHW, written as usual."""
     import torch
 
     torch.set_num_threads(threads)
@@ -98,7 +98,7 @@ def torch_measures(row: Row, threads: int) -> Measures:
 
 
 def jax_layers(row: Row) -> tuple[Callable, Callable]:
-    """jaxgen's layer, and the same as plain jax.lax says it."""
+    """jaxgen's layer, and the same in plain jax.lax."""
     from jax import lax
 
     from jaxgen.convolutions import conv, conv_transpose

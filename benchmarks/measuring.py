@@ -1,4 +1,4 @@
-"""What the benchmarks share: worker processes that take turns, the machine, results on disk.
+"""Shared by the benchmarks: worker processes measured in turns, the machine, results on disk.
 
 A side (PyTorch, jaxgen) lives in a process of its own: in one process their thread pools would
 spin beside one another. A worker reads one JSON order a line and answers with one JSON line.
@@ -28,7 +28,7 @@ PAUSE = 0.25  # seconds between turns: PyTorch's threads spin for up to 0.2 s af
 def start(
     script: str, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen:
-    """A script in a process of its own, to be told over its standard input what to measure."""
+    """A script in a separate process that reads from standard input what to measure."""
     return subprocess.Popen(
         [sys.executable, script, *arguments],
         stdin=subprocess.PIPE,
@@ -39,7 +39,7 @@ def start(
 
 
 def ask(process: subprocess.Popen, order: dict) -> Any:
-    """One order, one answer."""
+    """Sends one request and returns its answer."""
     assert process.stdin
     assert process.stdout
     process.stdin.write(json.dumps(order) + "\n")
@@ -51,9 +51,9 @@ def ask(process: subprocess.Popen, order: dict) -> Any:
 
 
 def serve(answer: Callable[[dict], Any]) -> None:
-    """The worker's end of `ask`: answers orders until there are no more."""
+    """The worker's end of `ask`: answers requests until there are no more."""
     for line in sys.stdin:
-        with contextlib.redirect_stdout(sys.stderr):  # what a data set has to say is no answer
+        with contextlib.redirect_stdout(sys.stderr):  # messages of data sets are no answers
             answered = answer(json.loads(line))
         print(json.dumps(answered), flush=True)
 
@@ -68,7 +68,7 @@ def pin(threads: int) -> None:
 
 
 def processor() -> str:
-    """The processor's model, as the system names it."""
+    """The processor's model according to the system."""
     try:
         names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:
@@ -86,7 +86,7 @@ def vectors() -> str:
 
 
 def accelerator() -> str | None:
-    """The name of the GPU, as its driver tells it; None where there is none."""
+    """The name of the GPU according to its driver, or None."""
     if shutil.which("nvidia-smi") is None:
         return None
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
@@ -95,7 +95,7 @@ def accelerator() -> str | None:
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """What a result says of the machine it was measured on."""
+    """The description of this machine in a results file."""
     return {
         "processor": processor(),
         "vectors": vectors(),
@@ -113,13 +113,13 @@ def versions(packages: Iterable[str] = ("jax", "jaxlib", "torch")) -> dict[str, 
 
 
 def results_path(benchmark: str, device: str, threads: int) -> Path:
-    """The one file that a benchmark keeps for a machine."""
+    """The file that holds the results of a benchmark on a machine."""
     slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     return RESULTS / f"{benchmark}_{slug}_{threads}-threads.json"
 
 
 def write(path: Path, result: Any) -> None:
-    """Writes a result whole, or leaves the old one."""
+    """Writes a results file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(result, indent=1) + "\n")

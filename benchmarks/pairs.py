@@ -10,7 +10,7 @@ from jaxgen.types import Learner
 
 
 class Sizes(NamedTuple):
-    """One choice of sizes, in each library's words.
+    """One choice of sizes, as arguments of each library.
 
     Attributes:
       jaxgen: keyword arguments of the system.

@@ -1,11 +1,11 @@
-"""How far jaxgen is from PyTorch: outputs, losses, gradients and weights, from the same start.
+"""Differences between jaxgen and PyTorch in outputs, losses, gradients and weights.
 
     python benchmarks/parity.py
 
 prints a table and writes benchmarks/results/parity.json. Both sides get the same weights, images
-and noise, take the same 20 steps with the published optimizers, and each number is the largest
-absolute difference of an array over the largest absolute value in it, of the worst array.
-docs/pytorch.md says how to read the last columns. `--published` takes the networks' full sizes.
+and noise, and take the same 20 steps with the published optimizers. Each number is the largest
+absolute difference in an array divided by the largest absolute value in it, for the array where
+this is largest. docs/parity.md explains the table. `--published` uses the full sizes.
 """
 
 import json
@@ -28,8 +28,8 @@ from jaxgen.interop.flattening import flatten
 RESULTS = Path(__file__).parent / "results" / "parity.json"
 NUM_STEPS = 20
 BATCH_SIZE = 64
-# At the published 1e-8 Adam takes a step of the whole learning rate along a gradient that is
-# nothing but rounding noise. Under this one such a gradient moves nothing.
+# With the published 1e-8, Adam takes a step of the full learning rate along a gradient that is only
+# rounding noise. With this epsilon such a gradient has no effect.
 RAISED_EPSILON = 1e-3
 
 

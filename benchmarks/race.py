@@ -1,19 +1,19 @@
-"""jaxgen against PyTorch: the seven source systems, and every row published.
+"""Compares the speed of jaxgen and PyTorch on the seven source systems.
 
     python benchmarks/race.py --animals DIR                   # all systems, about half an hour
     python benchmarks/race.py --systems vae_mnist wgan_mnist  # some of them
-    python benchmarks/race.py --quick                         # vae_mnist and vae_flowers in
-                                                              # short stretches, 3 minutes, not kept
+    python benchmarks/race.py --quick                         # vae_mnist and vae_flowers for
+                                                              # a short time, 3 minutes, not kept
     python benchmarks/race.py --populations                   # many seeds at once
     python benchmarks/race.py --first-epoch                   # from the start of a process
     python benchmarks/race.py --torch-defaults                # without the fastest settings
-    python benchmarks/race.py --report                        # table and chart of what is kept
+    python benchmarks/race.py --report                        # table and chart of the results
 
-Each side lives in a process of its own and they take turns, on the same processors with as many
-threads, each turn beginning with another side. All start from the same weights, and their first
-losses have to agree before the clock starts. Every call adds its systems to the machine's file in
-benchmarks/results/, under the precision they were measured in. What exactly is measured, and what
-was learned from it, is in benchmarks/NOTES.md.
+Each side runs in a separate process. The sides are measured in turns, on the same processors with
+the same number of threads; each turn starts with a different side. All start from the same weights,
+and their first losses must agree. Every call adds its systems to the machine's file in
+benchmarks/results/, under the precision they were measured in. benchmarks/NOTES.md describes the
+method and the findings.
 """
 
 import argparse
@@ -38,7 +38,7 @@ MINIMUM_REPEATS = 5
 
 
 def main() -> None:
-    """Measure, write, print; or be a worker."""
+    """Measures, writes and prints; or runs a worker."""
     options = parse()
     measuring.pin(options.threads)
     if options.worker:
@@ -88,7 +88,7 @@ def main() -> None:
 def keep(
     path: Path, machine: dict[str, Any], where: tuple[str, str, str], entry: dict[str, Any]
 ) -> None:
-    """Adds an entry to the machine's file, in the place of an older one, and prints it."""
+    """Adds or replaces an entry in the machine's file and prints it."""
     part, kind, name = where
     result = json.loads(path.read_text()) if path.exists() else {}
     result["machine"] = machine

@@ -1,12 +1,12 @@
-"""How jaxgen's cost grows: batch size, latent samples, image size, seeds at once, devices.
+"""Scaling with batch size, latent samples, image size, seeds at once and devices.
 
     python benchmarks/scaling.py                   # every sweep, some minutes
     python benchmarks/scaling.py --sweeps batch    # some of them
-    python benchmarks/scaling.py --report          # table and charts of what is kept
+    python benchmarks/scaling.py --report          # table and charts of the results
 
-Every point of a sweep lives in a process of its own and they take turns. On a CPU, devices are
-the processors, each as a device of its own. The images are noise: what they show costs nothing.
-Where the curves bend, and why, is in benchmarks/NOTES.md.
+Every point of a sweep runs in a separate process, and the points are measured in turns. On a CPU
+each processor is one device. The images are noise, because their content does not change the cost.
+benchmarks/NOTES.md explains the results.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from benchmarks.measuring import ask, markdown, spread  # noqa: E402
 
 
 class Sweep(NamedTuple):
-    """One system, one number of it that grows.
+    """One system and the number of it that is varied.
 
     Attributes:
       system: of jaxgen.systems.
-      label: what grows.
+      label: the name of the varied number.
       points: its values.
-      images: of one measurement at a point.
+      images: number of images in one measurement at a point.
     """
 
     system: str
@@ -53,7 +53,7 @@ STEPS_OF_DEVICES = 20
 
 
 def measure_of(name: str, point: int) -> Callable[[], float]:
-    """A function that takes one measurement at a point, in seconds an image."""
+    """A function that measures one point, in seconds per image."""
     import jax
     import jax.numpy as jnp
 
@@ -124,14 +124,14 @@ def sweep(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """What is kept, as markdown."""
+    """The results as Markdown."""
     rows = []
     for name, entry in result["sweeps"].items():
         about = SWEEPS[name]
         for point, seconds in entry["seconds_an_image"].items():
             throughput = f"{1 / statistics.median(seconds):,.0f}"
             rows.append([about.system, about.label, point, spread_of(seconds), throughput])
-    return markdown(["system", "what grows", "to", "µs an image", "images/s"], rows)
+    return markdown(["system", "varied", "value", "µs per image", "images/s"], rows)
 
 
 def spread_of(seconds: list[float]) -> str:
@@ -140,7 +140,7 @@ def spread_of(seconds: list[float]) -> str:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Time an image over what grows, a panel a sweep."""
+    """Plots time per image, one panel for each sweep."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
@@ -167,7 +167,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
             axes.set_ylim(bottom=0)
         axes.set_xlabel(SWEEPS[name].label)
         axes.set_title(SWEEPS[name].system, fontsize="medium")
-    figure.supylabel("µs an image", fontsize="medium")
+    figure.supylabel("µs per image", fontsize="medium")
     figure.savefig(path, dpi=120)
 
 

@@ -23,7 +23,7 @@ CRITIC_STEPS = 5  # of wgan_mnist
 
 
 class Trajectory(NamedTuple):
-    """What a few steps of training leave.
+    """The record of a few training steps.
 
     Attributes:
       outputs: in evaluation mode, before the first step: decoded images, mean and log_var.
@@ -120,7 +120,7 @@ def images_a_step(name: str, batch_size: int) -> int:
 
 
 def noise_of(name: str, sizes: Sizes, key: jax.Array, batch_size: int, dtype: Any) -> np.ndarray:
-    """What a step with this key draws, as the twin wants it: derived here as it is there."""
+    """The random numbers of a step with this key, in the form that the PyTorch twin takes."""
     shape = (batch_size, sizes.latent_size)
     if name == "wgan_mnist":
         updates_key, generator_key, _ = jax.random.split(key, 3)

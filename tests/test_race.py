@@ -188,7 +188,7 @@ def test_precisions_are_never_mixed():
     text = report.everything(
         {"tf32": {"systems": {"b": entry()}}, "float32": {"systems": {"a": entry()}}}
     )
-    first, second = text.index("float32, seconds an epoch"), text.index("tf32, seconds an epoch")
+    first, second = text.index("float32, seconds per epoch"), text.index("tf32, seconds per epoch")
     assert "| b |" not in text[first:second]
     assert "| a |" not in text[second:]
 
@@ -261,7 +261,7 @@ def test_the_sides_agree_and_run(name, tmp_path):
     assert side.facts() == {"parameters": sum(leaf.size for leaf in leaves)}
     ours = jaxgen_sides.losses(course, images[: course.images_per_step], 2)
     assert disagreement(ours, side.losses(2)) == []
-    assert disagreement(ours, side.losses(2)) == []  # it has started anew
+    assert disagreement(ours, side.losses(2)) == []  # it has been reset
     assert side.measure() > 0
     assert all(np.isfinite(value) for value in side.last().values())
 

@@ -1,4 +1,4 @@
-"""What is raced: the seven source systems, how much of an epoch is timed, and on which images."""
+"""The systems of the race, how much of an epoch is measured, and on which images."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +14,12 @@ class Course(NamedTuple):
       dataset: as `jaxgen.data.load` takes it; "animals" stands for --animals.
       resolution: that images are resized to before the race; None leaves them as they are.
       batch_size: the published one.
-      num_critic_steps: batches a step; 1 for a VAE.
+      num_critic_steps: batches per step; 1 for a VAE.
       steps: how many steps one measurement takes; None for a whole epoch.
       quick_steps: the same under --quick.
-      channels_last: whether PyTorch is faster when its convolutions see [B, H, W, C] in memory.
-      held_out: the held-out loss, in nats an image, that training is timed to; None for GANs and
-        where a CPU would take an hour.
+      channels_last: whether PyTorch is faster with the memory layout [B, H, W, C].
+      held_out: the held-out loss, in nats per image, up to which training is timed; None for
+        GANs and systems that would take an hour on a CPU.
     """
 
     name: str
@@ -34,11 +34,11 @@ class Course(NamedTuple):
 
     @property
     def images_per_step(self) -> int:
-        """Real images that one step of descent sees."""
+        """Real images in one training step."""
         return self.num_critic_steps * self.batch_size
 
     def epoch_steps(self, num_images: int) -> int:
-        """Steps an epoch has: whole ones, on every side; what is left over is left out."""
+        """Steps of an epoch: whole batches only, on every side."""
         return num_images // self.images_per_step
 
 
@@ -87,7 +87,7 @@ def load(course: Course, data_dir: str | None, animals: str | None) -> tuple[str
         loaded = data.load_auto(data_dir)
     else:
         loaded = data.load(dataset, data_dir, resolution=course.resolution)
-    # The path of a folder is nobody else's business.
+    # A path on this machine does not belong into the results.
     return "folder" if course.dataset == "animals" else loaded.name, loaded
 
 

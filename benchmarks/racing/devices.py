@@ -1,4 +1,4 @@
-"""Which device is raced on, what suits it, and in which precision. Decided without touching it."""
+"""The device, its settings and the precision of a race, chosen without initializing the device."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args

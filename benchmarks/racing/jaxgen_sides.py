@@ -1,4 +1,4 @@
-"""jaxgen's sides of the race: step by step, and a whole epoch as one program."""
+"""jaxgen's sides of the race: one call per step, and one call per epoch."""
 
 import resource
 import time
@@ -65,7 +65,7 @@ class Jaxgen:
         return float(self.learner.evaluate(self.state, self.test, jax.random.key(2))["loss"])
 
     def peak(self) -> float:
-        """The machine's products, in operations a second."""
+        """The rate of large matrix products, in operations per second."""
         size = 2048 if jax.default_backend() == "cpu" else 8192
         a, b = jax.random.normal(jax.random.key(0), (2, size, size))
         product = jax.jit(jnp.matmul)
@@ -97,7 +97,7 @@ class Population:
         self.metrics: dict[str, Array] = {}
 
     def measure(self) -> float:
-        """Seconds of one stretch of the whole population."""
+        """Seconds of one measurement of the whole population."""
         self.key, key = jax.random.split(self.key)
         jax.block_until_ready((self.state, key))
         start = time.perf_counter()
@@ -122,7 +122,7 @@ def pick(images: Array, order: Array, keys: Array, index: int) -> tuple[Array, A
 
 
 def peak_memory() -> float:
-    """Peak memory, MiB: of the device, where it has its own."""
+    """Peak memory in MiB, of the device if it has its own memory."""
     statistics = jax.devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in statistics and jax.default_backend() != "cpu":
         return statistics["peak_bytes_in_use"] / 2**20
@@ -130,7 +130,7 @@ def peak_memory() -> float:
 
 
 def plan(key: Array, num_images: int, steps: int) -> tuple[Array, Array]:
-    """The order of an epoch, [steps, images a step], and a key for each step."""
+    """The order of an epoch, [steps, images per step], and a key for each step."""
     shuffle_key, steps_key = jax.random.split(key)
     order = jax.random.permutation(shuffle_key, num_images).reshape(steps, -1)
     return order, jax.random.split(steps_key, steps)

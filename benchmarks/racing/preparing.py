@@ -1,4 +1,4 @@
-"""Before the clock starts: one set of images, one set of weights, what is to be agreed on."""
+"""Preparation before the measurements: images, initial weights, reference losses."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from jaxgen import interop
 def prepare(
     course: Course, folder: Path, data_dir: str | None, animals: str | None
 ) -> dict[str, Any]:
-    """Leaves images and initial weights in the folder; says what PyTorch has to agree with."""
+    """Writes images and initial weights; returns the losses that PyTorch must agree with."""
     name, dataset = load(course, data_dir, animals)
     save_images(folder, dataset.train.images, dataset.test.images)
     learner = jaxgen_sides.learner_of(course)

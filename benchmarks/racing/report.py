@@ -1,4 +1,4 @@
-"""What is kept of a race, as markdown and as a chart."""
+"""The results of a race as Markdown and as a chart."""
 
 import statistics
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ SIDES = {
     "torch_loader": "PyTorch, DataLoader",
     "torch_eager": "PyTorch, eager",
     "torch_compile": "torch.compile",
-    "jaxgen_step": "jaxgen, a step",
-    "jaxgen_epoch": "jaxgen, an epoch",
+    "jaxgen_step": "jaxgen, step",
+    "jaxgen_epoch": "jaxgen, epoch",
 }
 POPULATION = {
     "torch_vmap": "torch.func.vmap",
@@ -40,8 +40,8 @@ def everything(result: dict[str, Any]) -> str:
     for part in PARTS:
         rows = result.get(part, {})
         if systems := rows.get("systems"):
-            tables += [f"{part}, seconds an epoch, median (range)", times_table(systems)]
-            tables += [f"{part}, beside the clock", costs_table(systems)]
+            tables += [f"{part}, seconds per epoch, median (range)", times_table(systems)]
+            tables += [f"{part}, throughput, compile time and memory", costs_table(systems)]
         if populations := rows.get("populations"):
             tables += [f"{part}, many seeds at once", population_table(populations)]
         if starts := rows.get("first_epoch"):
@@ -50,13 +50,13 @@ def everything(result: dict[str, Any]) -> str:
 
 
 def fastest(entry: dict[str, Any], library: str, among: Sequence[str] = tuple(SIDES)) -> str:
-    """The side of a library with the least median."""
+    """The side of a library with the smallest median."""
     sides = [side for side in among if side.startswith(library) and side in entry["sides"]]
     return min(sides, key=lambda side: statistics.median(entry["sides"][side]["seconds"]))
 
 
 def epoch_seconds(entry: dict[str, Any], side: str) -> list[float]:
-    """Of each turn; extrapolated where a turn is less than an epoch."""
+    """Seconds per epoch in each turn, extrapolated if a turn is less than an epoch."""
     factor = entry["epoch_steps"] / entry["steps"]
     return [factor * seconds for seconds in entry["sides"][side]["seconds"]]
 
@@ -75,7 +75,7 @@ def over_loader(entry: dict[str, Any]) -> list[float]:
 
 
 def times_table(systems: dict[str, Any]) -> str:
-    """Seconds an epoch of each side, and who is ahead."""
+    """Seconds per epoch of each side, and ratios."""
     rows = []
     for name, entry in systems.items():
         partial = entry["steps"] < entry["epoch_steps"]
@@ -97,7 +97,7 @@ def costs_table(systems: dict[str, Any]) -> str:
         "",
         "side",
         "images/s",
-        "ms a step",
+        "ms per step",
         "compiling, s",
         "peak memory, MiB",
         "share of the float32 product peak",
@@ -135,7 +135,7 @@ def held_out(reached: dict[str, Any] | None, wanted: float | None) -> str:
 
 
 def population_table(populations: dict[str, Any]) -> str:
-    """Images a second of the whole population; never the speed of one run."""
+    """Images per second of the whole population, not of one run."""
     rows = []
     for name, entry in populations.items():
         images = entry["population"] * entry["batch_size"] * entry["steps"]
@@ -162,7 +162,7 @@ def start_table(starts: dict[str, Any]) -> str:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Images a second of every side over that of PyTorch eager, as docs/race.png."""
+    """Images per second of every side relative to PyTorch eager, as docs/race.png."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -17,7 +17,7 @@ from benchmarks.racing.devices import Choice, torch_matmul_precision
 
 
 class TorchPopulation:
-    """Many seeds of one VAE at once, each on batches and noise of its own."""
+    """Many seeds of one VAE at once, each with its own batches and noise."""
 
     def __init__(
         self, side: str, course: Course, choice: Choice, folder: Path, steps: int, population: int
@@ -55,7 +55,7 @@ class TorchPopulation:
         self.losses: Tensor = torch.zeros(population)
 
     def measure(self) -> float:
-        """Seconds of one stretch of the whole population."""
+        """Seconds of one measurement of the whole population."""
         self.synchronize()
         start = time.perf_counter()
         orders = torch.stack(

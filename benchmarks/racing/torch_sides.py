@@ -81,7 +81,7 @@ class Torch:
         return pixels
 
     def shaped(self, images: Tensor) -> Tensor:
-        """The images of a step, as its train_step takes them."""
+        """The images of one step, as train_step takes them."""
         if self.course.num_critic_steps == 1:
             return images
         return images.unflatten(0, (self.course.num_critic_steps, self.course.batch_size))
@@ -101,7 +101,7 @@ class Torch:
         return {"parameters": sum(p.numel() for p in self.networks.parameters())}
 
     def losses(self, steps: int) -> list[dict[str, float]]:
-        """Terms of the first steps on the first images with the shared noise; then starts anew."""
+        """Loss terms of the first steps on the first images with the shared noise; then resets."""
         course = self.course
         images = self.shaped(self.test[: course.images_per_step])
         noise = torch.from_numpy(check_noise(noise_shape(course, self.networks)))
@@ -162,7 +162,7 @@ class Torch:
         return counter.get_total_flops()
 
     def peak(self) -> float:
-        """The machine's products, in operations a second."""
+        """The rate of large matrix products, in operations per second."""
         size = 2048 if self.choice.device == "cpu" else 8192
         a, b = torch.randn(2, size, size, device=self.choice.device)
         best = float("inf")
@@ -176,13 +176,13 @@ class Torch:
         return 2 * size**3 / best
 
     def memory(self) -> float:
-        """Peak memory, MiB: of the device, where it has its own."""
+        """Peak memory in MiB, of the device if it has its own memory."""
         if self.choice.device == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
     def precision(self) -> contextlib.AbstractContextManager:
-        """What a step runs under."""
+        """The context of a step."""
         if self.choice.precision == "bf16":
             return torch.autocast(self.choice.device, torch.bfloat16)
         return contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""The race itself: workers that start alike and take turns."""
+"""The race: workers that start from the same state and are measured in turns."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ Workers = dict[str, subprocess.Popen]
 
 
 class Race:
-    """What all the workers of a race are started with."""
+    """The arguments that all workers of a race share."""
 
     def __init__(self, options: argparse.Namespace, choice: devices.Choice, folder: Path):
         self.options, self.choice, self.folder = options, choice, folder
@@ -39,7 +39,7 @@ class Race:
         environment: Mapping[str, str] | None = None,
         **arguments: Any,
     ) -> subprocess.Popen:
-        """A worker. What it compiles is kept from all others, unless the environment says where."""
+        """A worker with its own compilation cache, unless the environment names one."""
         known = {
             "side": side,
             "course": course.name,
@@ -57,7 +57,7 @@ class Race:
         )
 
     def prepare(self, course: Course) -> dict[str, Any]:
-        """Images and weights for the workers, and what they have to agree with."""
+        """Images and weights for the workers, and the losses they must agree with."""
         data = {"data_dir": self.options.data_dir, "animals": self.options.animals}
         worker = self.start("prepare", course, **data)
         facts = ask(worker, {})
@@ -115,7 +115,7 @@ def check(course: Course, workers: Workers, facts: dict[str, Any]) -> None:
 
 
 def to_held_out(course: Course, worker: subprocess.Popen) -> dict[str, Any]:
-    """Training seconds, evaluation apart, until the held-out loss of whole epochs is reached."""
+    """Training seconds in whole epochs, without evaluation, until the held-out loss is reached."""
     ask(worker, {"call": "restart"})
     assert course.held_out
     seconds, loss = 0.0, float("inf")

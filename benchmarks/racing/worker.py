@@ -1,4 +1,4 @@
-"""A worker's process: one side of one system, that does what it is told."""
+"""A worker's process: one side of one system, controlled over standard input."""
 
 from pathlib import Path
 from typing import Any

@@ -13,25 +13,25 @@ One module a system, named like it, each with the same five names:
                                              one update in place -> detached terms, no .item()
 
 and its loss as a pure function of what the networks return, so that torch.func.functional_call,
-torch.vmap and torch.compile can be put around it:
+torch.vmap and torch.compile can wrap it:
 
     VAEs   networks(images, noise=None) -> (decoded, mean, log_var)
            loss(outputs, images) -> (loss, {"reconstruction": ..., "kl": ...})
     GANs   networks["generator"](noise) -> images, networks["critic"](images) -> scores [B]
            critic_loss(real_scores, fake_scores), generator_loss(fake_scores) -> loss
 
-Every loss is a mean over the batch, in nats an image (the WGAN's has no unit). Images are
-[B, C, H, W]; noise is drawn from N(0, I) where it is not given:
+Every loss is a mean over the batch, in nats per image (the WGAN's has no unit). Images are
+[B, C, H, W]; noise is sampled from N(0, I) if it is not given:
 
-    system        images a step        noise a step
+    system        images per step      noise per step
     VAEs          [B, C, H, W]         [B, latent_size]
     vae_animals   [B, 3, 128, 128]     [num_samples, B, latent_size]
     dcgan_mnist   [B, 1, 28, 28]       [B, latent_size]
     wgan_mnist    [5, B, 1, 28, 28]    [6, B, latent_size]: five critic updates, one generator
 
-`torch.compile(train_step)` works for all but dcgan_mnist, whose generator would land in one graph
-with the first critic pass although each is differentiated apart. Compiling each network in place
-(`networks["critic"].compile()`) works there, and changes no key of a state dict.
+`torch.compile(train_step)` works for all but dcgan_mnist, whose generator would be in one graph
+with the first critic pass although they are differentiated separately. There each network is
+compiled in place (`networks["critic"].compile()`), which does not change the keys of a state dict.
 
 Everything follows the dtype and device of the networks and images: `networks().double()`. To train
 many seeds at once, stack their parameters and buffers (torch.func.stack_module_state), vmap the
@@ -76,7 +76,7 @@ def state_dicts(twin: ModuleType, networks: nn.Module) -> dict[str, Any]:
 
 
 def load_state_dicts(twin: ModuleType, networks: nn.Module, dicts: Mapping[str, Any]) -> None:
-    """Writes what `state_dicts` gives into the networks; raises unless every key fits."""
+    """Loads the output of `state_dicts` into the networks; raises unless every key fits."""
     if not twin.PARTS:
         networks.load_state_dict(dicts)
     for part in twin.PARTS:

@@ -19,7 +19,7 @@ def kl_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
 def descend(
     optimizer: torch.optim.Optimizer, loss: Tensor, terms: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """One optimizer step down the loss; gives back the loss and its terms, detached."""
+    """One optimizer step; returns the loss and its terms, detached."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()

@@ -1,4 +1,4 @@
-"""vae_animals in PyTorch: convolutional VAE on 128×128 photographs, ten latent samples an image."""
+"""vae_animals in PyTorch: convolutional VAE, 128×128 photographs, ten latents per image."""
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +56,7 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """An encoder and a decoder that is given `num_samples` latents an image."""
+    """An encoder, and a decoder of `num_samples` latents per image."""
 
     def __init__(
         self,

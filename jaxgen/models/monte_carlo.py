@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen.networks.rematerialization import forget_the_rest
+from jaxgen.networks.rematerialization import recompute_unsaved
 from jaxgen.types import Array, PyTree
 
 # Decoded images that are held at once, in bytes. Small images all fit, and one batch is fastest.
@@ -29,7 +29,7 @@ def map_samples(
     The samples are one batch where K · B decoded images take at most BYTES_AT_ONCE. Otherwise a
     scan decodes as many samples at a time as do, at least one, and its backward pass decodes them
     once more instead of keeping their activations, all but those that the decoder says to
-    `remember`: the memory is then that of one batch and of these, K times. A decoder whose
+    `save_for_backward`: the memory is then that of one batch and of these, K times. A decoder whose
     BatchNorm takes part in training always gets one batch, as its statistics are those of all that
     it sees.
 
@@ -59,7 +59,7 @@ def map_samples(
 
     module, variables = decoder.unbind()
 
-    @forget_the_rest
+    @recompute_unsaved
     def of_group(latents: Array) -> PyTree:
         def unbound(*args: Any) -> PyTree:
             return module.apply(variables, *args)

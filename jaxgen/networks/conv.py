@@ -1,8 +1,8 @@
-"""Networks of convolutions: encoders that halve an image layer by layer, a decoder that doubles it.
+"""Convolutional encoders that halve an image layer by layer, and a decoder that doubles it.
 
 With BatchNorm a layer is convolution → BatchNorm → ReLU, and the convolution has no bias: BatchNorm
-would take it away again, so that its gradient is rounding noise. `train` is static and read by
-BatchNorm alone.
+subtracts it again, so its gradient would be rounding noise. `train` is static and only affects
+BatchNorm.
 """
 
 import math
@@ -16,7 +16,7 @@ from jaxgen.convolutions import Conv, ConvTranspose
 from jaxgen.errors import UserError
 from jaxgen.networks.layers import batch_norm, dense, symmetric_uniform
 from jaxgen.networks.pooling import max_pool_2x2
-from jaxgen.networks.rematerialization import remember
+from jaxgen.networks.rematerialization import save_for_backward
 from jaxgen.types import Array
 
 
@@ -36,8 +36,7 @@ class PoolingEncoder(nn.Module):
             x = convolution(x, features, 3, 1, 1, f"conv_{i}", bias=not self.batch_norm)
             if self.batch_norm:
                 x = batch_norm(x, train, f"norm_{i}")
-            # ReLU keeps the order of numbers: after pooling it gives the same for a quarter of
-            # the work.
+            # ReLU is monotone: after pooling it gives the same result for a quarter of the work.
             x = nn.relu(max_pool_2x2(x))
         x = x.reshape(x.shape[0], -1)
         return dense(x, self.latent_size, "mean"), dense(x, self.latent_size, "log_var")
@@ -68,9 +67,9 @@ class ConvDecoder(nn.Module):
     """Dense → a small map; transposed convolutions of stride 2 double it up to the image.
 
     Attributes:
-      channels: of the maps, from the dense layer's to the one before the image.
+      channels: of the feature maps, from the dense layer to the last one before the image.
       image_shape: (H, W, C), H and W multiples of 2 ** len(channels).
-      kernel_size: 2, where each pixel becomes a square of its own, or 4, where they overlap.
+      kernel_size: 2 (the outputs of two pixels do not overlap) or 4 (they do).
       batch_norm: BatchNorm after all transposed convolutions but the last.
     """
 
@@ -92,7 +91,7 @@ class ConvDecoder(nn.Module):
             bias = last or not self.batch_norm
             x = transposed(x, features, self.kernel_size, f"conv_{i}", bias)
             if math.prod(x.shape[1:]) <= math.prod(self.image_shape):
-                x = remember(x)
+                x = save_for_backward(x)
             if self.batch_norm and not last:
                 x = batch_norm(x, train, f"norm_{i}")
             x = x if last else nn.relu(x)

@@ -1,7 +1,7 @@
 """Convolutional generators and critics after DCGAN (Radford et al., arXiv:1511.06434).
 
 Convolutions have no bias and start at N(0, 0.02²); BatchNorm scales start at N(1, 0.02²). `train`
-is static and read by BatchNorm alone.
+is static and only affects BatchNorm.
 """
 
 import math
@@ -38,11 +38,11 @@ _batch_norm = partial(batch_norm, scale_init=_normal_around_one)
 class DigitGenerator(nn.Module):
     """Five transposed convolutions: 1 → 5 → 9 → 21 → 25 → 28 pixels, the last to a sigmoid.
 
-    Kernels 5, 5, 5 (stride 2), 5 and 4; BatchNorm and ReLU after all but the last. For other sizes
-    than 28 the last kernel is as large as it has to be: 8 for 32 pixels.
+    Kernels 5, 5, 5 (stride 2), 5 and 4; BatchNorm and ReLU after all but the last. For sizes other
+    than 28 the size of the last kernel changes: 8 for 32 pixels.
 
     Raises:
-      UserError: where an image is smaller than 25 pixels or larger than 36.
+      UserError: an image is smaller than 25 pixels or larger than 36.
     """
 
     image_shape: Shape
@@ -95,14 +95,14 @@ class DigitCritic(nn.Module):
 
 
 class PyramidGenerator(nn.Module):
-    """A small picture of many features, doubled in size until it is the image; tanh at the end.
+    """Transposed convolutions that double a small feature map up to the image; tanh at the end.
 
-    One transposed convolution from the latents to the smallest picture (4 to 7 pixels a side, see
-    `levels`), then k4 s2 p1 ones, with half the features each, BatchNorm and ReLU between. At
-    64x64 and 64 features it is the generator of the paper's figure 1, of half its width.
+    One transposed convolution from the latents to the smallest map (4 to 7 pixels a side, see
+    `levels`), then k4 s2 p1 ones with half the features each, with BatchNorm and ReLU between. At
+    64x64 and 64 features it is the generator of the paper's figure 1 with half its width.
 
     Raises:
-      UserError: where the image's sides cannot be halved so often.
+      UserError: the image's sides cannot be halved that often.
     """
 
     image_shape: Shape
@@ -130,7 +130,7 @@ class PyramidCritic(nn.Module):
     """The mirror of `PyramidGenerator`: LeakyReLU(0.2), no BatchNorm at the first layer.
 
     Raises:
-      UserError: where the image's sides cannot be halved so often.
+      UserError: the image's sides cannot be halved that often.
     """
 
     image_shape: Shape
@@ -153,19 +153,19 @@ class PyramidCritic(nn.Module):
 
 
 def levels(image_shape: Shape) -> tuple[int, tuple[int, int]]:
-    """How often an image is halved until its shorter side has 4 to 7 pixels, and what is left.
+    """How often an image is halved until its shorter side has 4 to 7 pixels, and its size then.
 
     28x28 gives (2, (7, 7)), 32x32 (3, (4, 4)), 64x64 (4, (4, 4)).
 
     Raises:
-      UserError: where a side is smaller than 8 pixels or cannot be halved so often.
+      UserError: a side is smaller than 8 pixels or cannot be halved that often.
     """
     height, width, _ = image_shape
     shorter = min(height, width)
     num_levels = int(math.log2(shorter / 4)) if shorter >= 8 else 0
     if not num_levels or height % 2**num_levels or width % 2**num_levels:
         raise UserError(
-            f"expected images whose sides are 4 to 7 pixels doubled again and again, like 28, 32, "
-            f"48, 64 or 128, got {height}x{width}: resize them"
+            f"expected images whose sides are 4 to 7 pixels times a power of 2, like 28, 32, 48, "
+            f"64 or 128, got {height}x{width}: resize them"
         )
     return num_levels, (height >> num_levels, width >> num_levels)

@@ -1,7 +1,7 @@
-"""The layers all networks are made of, with PyTorch's initial distribution and constants.
+"""Dense layers and BatchNorm with PyTorch's initial distribution and constants.
 
 Weights and biases start at U(−1/√fan_in, 1/√fan_in), as torch.nn's do: a third of the variance of
-linen's default. On vae_mnist this start is worth half a nat after 15 epochs.
+linen's default. On vae_mnist the loss is half a nat lower after 15 epochs.
 """
 
 import math
@@ -18,7 +18,7 @@ RunningVariance = Literal["biased", "unbiased"]
 
 
 def symmetric_uniform(bound: float) -> jax.nn.initializers.Initializer:
-    """An initializer that draws from U(−bound, bound)."""
+    """An initializer that samples from U(−bound, bound)."""
 
     def init(key, shape, dtype=None, out_sharding=None):
         del out_sharding
@@ -43,14 +43,14 @@ def batch_norm(
 ) -> Array:
     """BatchNorm (arXiv:1502.03167): batch statistics where `train`, else running averages.
 
-    The running averages keep 0.9 of their old value at each step; torch.nn calls that momentum
-    0.1. What the running variance averages is, for n values in each channel of a batch,
+    The running averages keep 0.9 of their old value at each step (momentum 0.1 in torch.nn). The
+    running variance averages, for n values in each channel of a batch,
 
         biased:     Σ (x − mean)² / n, which training normalises by
         unbiased:   Σ (x − mean)² / (n − 1), as in PyTorch
 
     Raises:
-      UserError: where running_variance is neither.
+      UserError: running_variance is neither.
     """
     _checks.one_of("running_variance", running_variance, get_args(RunningVariance))
     module = nn.BatchNorm if running_variance == "biased" else UnbiasedBatchNorm
@@ -65,7 +65,7 @@ def batch_norm(
 
 
 class UnbiasedBatchNorm(nn.BatchNorm):
-    """linen's BatchNorm, its running variance an average of unbiased ones."""
+    """linen's BatchNorm with a running average of unbiased variances."""
 
     def __call__(self, x: Array) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
         """[..., C] -> [..., C]."""
@@ -74,7 +74,7 @@ class UnbiasedBatchNorm(nn.BatchNorm):
         average = self.get_variable("batch_stats", "var")
         y = super().__call__(x)
         count = x.size // x.shape[-1]
-        # Of one value there is no unbiased variance; PyTorch refuses it, here it counts as 0.
+        # One value has no unbiased variance: PyTorch raises, here it is 0.
         variance = jnp.var(x, axis=tuple(range(x.ndim - 1))) * (count / max(1, count - 1))
         average = self.momentum * average + (1 - self.momentum) * variance
         self.put_variable("batch_stats", "var", average)

@@ -1,7 +1,6 @@
 """Networks of dense layers: MLP encoder and decoder, generator and critic.
 
-`train` is static and read by BatchNorm alone. Labels, where there are any, join the input as
-one-hot vectors.
+`train` is static and only affects BatchNorm. Labels are appended to the input as one-hot vectors.
 """
 
 import math
@@ -16,7 +15,7 @@ from jaxgen.types import Array
 
 
 class HiddenLayers(nn.Module):
-    """Dense → activation → BatchNorm (where asked for), once for each of `sizes`."""
+    """Dense → activation → BatchNorm (if `batch_norm`), once for each of `sizes`."""
 
     sizes: Sequence[int]
     activation: Callable[[Array], Array] = nn.relu
@@ -61,7 +60,7 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """Latents to one number a pixel: hidden layers, then a dense layer without activation."""
+    """Latents to one number per pixel: hidden layers, then a dense layer without activation."""
 
     hidden_sizes: Sequence[int]
     image_shape: tuple[int, int, int]

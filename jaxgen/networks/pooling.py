@@ -1,4 +1,4 @@
-"""Max pooling whose gradient is as cheap as its value."""
+"""Max pooling with a fast gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,8 @@ from jaxgen.types import Array
 def max_pool_2x2(x: Array) -> Array:
     """The largest of every 2×2 pixels: [B, 2h, 2w, C] -> [B, h, w, C].
 
-    Among equals the first one, row by row, takes the gradient, as in PyTorch. Remembering which
-    one it was is worth a factor of five on CPU over the window reductions that XLA differentiates.
+    Of equal values the first one in row order gets the gradient, as in PyTorch. Keeping the index
+    of the largest value is five times as fast on CPU as differentiating XLA's window reduction.
     """
     return _pool(x)[0]
 
@@ -29,8 +29,8 @@ def _pool(x: Array) -> tuple[Array, Array]:
 
 
 def _unpool(corner: Array, grad: Array) -> tuple[Array]:
-    # Corner by corner, then side by side: one formula over all pixels would find the largest of
-    # its square anew for each of the four.
+    # Corner by corner, then side by side: one formula over all pixels would compute the largest
+    # value of each square four times.
     batch, h, w, channels = grad.shape
     zero = jnp.zeros((), grad.dtype)
     a, b, c, d = (jnp.where(corner == i, grad, zero) for i in range(4))

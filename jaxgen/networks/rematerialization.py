@@ -1,4 +1,4 @@
-"""What a backward pass remembers of a forward pass that it otherwise repeats."""
+"""Rematerialization: which intermediate values a backward pass keeps and which it recomputes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,15 +8,15 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jaxgen.types import Array
 
-_REMEMBERED = "remembered"
+_SAVED = "saved_for_backward"
 
 
-def remember(x: Array) -> Array:
-    """x itself, which `forget_the_rest` is to keep: few numbers that are dear to compute again."""
-    return checkpoint_name(x, _REMEMBERED)
+def save_for_backward(x: Array) -> Array:
+    """Returns x, marked so that `recompute_unsaved` keeps it instead of recomputing it."""
+    return checkpoint_name(x, _SAVED)
 
 
-def forget_the_rest(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function whose backward pass computes anew all that has not been told to `remember`."""
-    policy = jax.checkpoint_policies.save_only_these_names(_REMEMBERED)
+def recompute_unsaved(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with a backward pass that recomputes all but `save_for_backward` values."""
+    policy = jax.checkpoint_policies.save_only_these_names(_SAVED)
     return jax.checkpoint(function, policy=policy)
