@@ -33,7 +33,6 @@ def page(
     styles: Sequence[str] = (),
     scripts: Sequence[str] = (),
     data: Mapping[str, Any] | None = None,
-    refresh: int | None = None,
 ) -> str:
     """A whole HTML file.
 
@@ -44,14 +43,12 @@ def page(
       scripts: names of scripts in assets/, in order.
       data: what the scripts read, by the id of the element that holds it: JSON values, or bytes,
         which become base64.
-      refresh: seconds after which a browser loads the page again; None for never.
     """
     held = "\n".join(_held(name, value) for name, value in (data or {}).items())
     run = "\n".join(f"<script>\n{_script(name)}</script>" for name in scripts)
     return Template((ASSETS / "page.html").read_text()).substitute(
         policy=POLICY,
         title=text(title),
-        refresh="" if refresh is None else f'<meta http-equiv="refresh" content="{refresh}">',
         style="\n".join((ASSETS / name).read_text() for name in ("page.css", *styles)),
         body=body,
         data=held,
