@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
 from jaxgen._files import replacing
+from jaxgen._matplotlib import import_matplotlib
 
 WHITE = 255
 INK = 51  # dark grey: captions
@@ -191,10 +192,8 @@ def _frame(picture: np.ndarray, padding: int) -> np.ndarray:
 
 def _caption(text: str, width: int, channels: int) -> np.ndarray:
     """One centred line of text: uint8 [height, width, channels]."""
-    import matplotlib
-
     # matplotlib's own font: the same on every machine, and it has Greek and the minus sign.
-    font_path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    font_path = Path(import_matplotlib().get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
     size = CAPTION_SIZE
     font = ImageFont.truetype(font_path, size)
     while font.getlength(text) > width and size > MIN_CAPTION_SIZE:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxgen._files import replacing
+from jaxgen._matplotlib import import_matplotlib
 
 if TYPE_CHECKING:  # matplotlib takes most of a second to import: only who plots pays for it
     from matplotlib.axes import Axes
@@ -37,6 +38,7 @@ def curves(
       y_label: what is shown, with its unit, like "ELBO (nats per image)".
       title: above the plot.
     """
+    import_matplotlib()
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _figure((6.4, 4.0), title, x_label, y_label)
@@ -69,6 +71,7 @@ def bars(
       y_label: what the heights are, with their unit.
       title: above the plot.
     """
+    import_matplotlib()
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _figure((6.4, 4.0), title, x_label, y_label)
@@ -105,6 +108,7 @@ def scatter(
     Raises:
       ValueError: points of another shape, or another number of labels.
     """
+    import_matplotlib()
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import BoundaryNorm

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxgen._matplotlib import import_matplotlib
 from jaxgen.types import Split
 
 # The fonts whose digits are upright Latin digits of text. The others that matplotlib ships have
@@ -179,9 +180,7 @@ def _sample(fields: np.ndarray, which: np.ndarray, x: np.ndarray, y: np.ndarray)
 
 
 def _read_fonts() -> _Glyphs:
-    import matplotlib
-
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    folder = Path(import_matplotlib().get_data_path()) / "fonts" / "ttf"
     files = [str(folder / f"{font}.ttf") for font in FONTS]
     masks = np.stack([_mask(file, digit) for file in files for digit in "0123456789"])
     fields = _signed_distances(masks)
