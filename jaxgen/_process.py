@@ -1,0 +1,140 @@
+"""The process of a command: its signals, its streams, and how mistakes end it.
+
+SIGINT, SIGTERM and SIGHUP raise `Interrupted` in the main thread. An exception that is raised
+inside a callback of the garbage collector is reported and dropped (JAX installs such a callback,
+jax #18246); here the signal is then sent again.
+"""
+
+import _thread
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from jaxgen.errors import UserError
+
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+AGAIN_SECONDS = 0.02  # until a dropped signal is sent again
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the process to end.
+
+    Attributes:
+      code: the exit code that shells expect, 128 + the signal's number.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number
+
+
+class _Signals:
+    """The signal that has arrived and not yet been noticed by `raise_if_interrupted`."""
+
+    number: int | None = None
+
+
+def command(main: Callable[[], None]) -> None:
+    """Runs the main function of a command.
+
+    A mistake of the user ends the process with one line and exit code 2; SIGINT, SIGTERM and
+    SIGHUP with 130, 143 and 129. Where standard output is closed early (`| head -n 1`), the
+    command continues without it. From another thread than the main one, signals are left alone.
+    """
+    open_streams()
+    restore = _handle_signals()
+    try:
+        main()
+        raise_if_interrupted()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        discard_output()
+    except Interrupted as interrupted:
+        sys.exit(interrupted.code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        restore()
+
+
+def raise_if_interrupted() -> None:
+    """Raises Interrupted where a signal has arrived, even if the exception was dropped since."""
+    number, _Signals.number = _Signals.number, None
+    if number is not None:
+        raise Interrupted(number)
+
+
+def open_streams() -> None:
+    """Gives a process without standard streams some that discard everything.
+
+    A name that the terminal's encoding does not have is written with escapes.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            try:
+                os.fstat(number)
+            except OSError:  # or the next file to be opened would be taken for this stream
+                nowhere = os.open(os.devnull, os.O_RDWR)
+                if nowhere != number:
+                    os.dup2(nowhere, number)
+                    os.close(nowhere)
+            setattr(sys, name, open(os.devnull, mode))
+        elif number and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def discard_output() -> None:
+    """Sends standard output nowhere from now on, including what is flushed at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):  # a stream without a file
+        pass
+    finally:
+        os.close(nowhere)
+
+
+def _handle_signals() -> Callable[[], None]:
+    """Installs the handlers; what is returned restores the ones before."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    hook = sys.unraisablehook
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _on_signal)
+
+    def on_dropped(dropped: Any) -> None:
+        if isinstance(dropped.exc_value, Interrupted):
+            number = dropped.exc_value.code - 128
+            again = threading.Timer(AGAIN_SECONDS, _thread.interrupt_main, (number,))
+            again.daemon = True
+            again.start()
+        else:
+            hook(dropped)
+
+    sys.unraisablehook = on_dropped
+
+    def restore() -> None:
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    return restore
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    del frame
+    _Signals.number = number
+    raise Interrupted(number)
