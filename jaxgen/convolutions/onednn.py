@@ -70,6 +70,8 @@ def available() -> bool:
     reason = _hindrance()
     if reason:
         warnings.warn(f"{VARIABLE}=1 has no effect: {reason}", stacklevel=2)
+    else:  # what calls it cannot be kept, and JAX would say so of each program
+        warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
     return reason is None
 
 
