@@ -16,6 +16,7 @@ The packages below are imported when they are first used, so that `import jaxgen
 - `types`, `errors`: the types that the packages share, and the exception for invalid input.
 """
 
+import gc
 import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
@@ -56,11 +57,31 @@ __all__ = [
 ]
 
 
+def versions() -> dict[str, str]:
+    """Versions of Python, of the packages that decide results, and the platform."""
+    import platform
+
+    packages = ("jaxgen", "jax", "jaxlib", "flax", "optax", "numpy")
+    return {
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in packages},
+        "platform": platform.platform(),
+    }
+
+
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return importlib.import_module(f"jaxgen.{name}")
+        # JAX swallows a Ctrl-C that arrives during a garbage collection (jax #18246), of which
+        # there are many in these seconds.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return importlib.import_module(f"jaxgen.{name}")
+        finally:
+            if collecting:
+                gc.enable()
     raise AttributeError(f"module 'jaxgen' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, "__version__", "versions"]
