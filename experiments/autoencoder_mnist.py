@@ -7,22 +7,15 @@ draws from N(0, I), which are not digits: nothing tells the codes to follow that
 """
 
 from jaxgen import runs, systems
-from jaxgen.models import pixels
-from jaxgen.visualization import grids
 
 
 def main() -> None:
     """Trains, and draws as it goes."""
     with runs.start(systems.autoencoder_mnist, num_epochs=15) as run:
-        pixels.explain(run.config.hyperparameters["binarization"], run.note)
-        learner, originals = run.learner, run.test.images[:32]
+        pictures = runs.VAEPictures(run)
         for state in run.epochs():
-            samples = learner.sample(state, 128, run.key("samples"))
-            run.draw("samples", grids.grid(samples, columns=16))
-            run.draw(
-                "reconstructions", grids.pairs(originals, learner.reconstruct(state, originals))
-            )
-        run.curves("loss", "nats an image")
+            pictures.draw_epoch(state)
+        pictures.draw_run()
 
 
 if __name__ == "__main__":

@@ -1,40 +1,22 @@
-"""A conditional variational autoencoder learns MNIST: it is told which digit, and draws that one.
+"""A conditional variational autoencoder learns MNIST: given a digit's label, it draws that digit.
 
     python experiments/cvae_mnist.py
 
-Each epoch: a grid with one row a digit and one latent a column, so that a column shows one hand
-writing all the digits, and test images above their reconstructions.
+Each epoch: a grid with one row per digit and one latent per column, so that a column shows one
+handwriting for all the digits, and test images above their reconstructions. In the end: curves of
+the metrics, and the latent space.
 """
 
-import jax
-import jax.numpy as jnp
-
 from jaxgen import runs, systems
-from jaxgen.models import pixels
-from jaxgen.runs import vae_pictures
-from jaxgen.visualization import grids
-
-COLUMNS = 10
 
 
 def main() -> None:
     """Trains, and draws as it goes."""
     with runs.start(systems.cvae_mnist, num_epochs=15) as run:
-        hyperparameters = run.config.hyperparameters
-        pixels.explain(hyperparameters["binarization"], run.note)
-        learner, originals = run.learner, run.test.images[:32]
-        num_classes, latent_size = hyperparameters["num_classes"], hyperparameters["latent_size"]
-        hands = jax.random.normal(run.key("samples"), (COLUMNS, latent_size))
-        latents = jnp.tile(hands, (num_classes, 1))
-        digits = jnp.repeat(jnp.arange(num_classes), COLUMNS)
+        pictures = runs.VAEPictures(run)
         for state in run.epochs():
-            samples = learner.decode(state, latents, labels=digits)
-            run.draw("samples", grids.grid(samples, columns=COLUMNS))
-            labels = run.labels(run.test.labels, len(originals))
-            reconstructions = learner.reconstruct(state, originals, **labels)
-            run.draw("reconstructions", grids.pairs(originals, reconstructions))
-        run.curves("loss", "nats an image")
-        vae_pictures.explore(run)
+            pictures.draw_epoch(state)
+        pictures.draw_run()
 
 
 if __name__ == "__main__":

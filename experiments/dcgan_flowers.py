@@ -8,16 +8,15 @@ a collage, 24 as an animation; and curves of losses, accuracies and gradients.
 """
 
 from jaxgen import runs, systems
-from jaxgen.runs.gan_pictures import Gallery
 
 
 def main() -> None:
     """Trains, and draws as it goes."""
     with runs.start(systems.dcgan_flowers, num_epochs=300, dataset="tfds:oxford_flowers102") as run:
-        gallery = Gallery(run)
+        pictures = runs.GANPictures(run)
         for state in run.epochs():
-            gallery.close_epoch(state)
-        gallery.finish()
+            pictures.draw_epoch(state)
+        pictures.draw_run()
 
 
 if __name__ == "__main__":

@@ -8,16 +8,15 @@ as a strip and a collage, 24 as an animation; and curves of losses, accuracies a
 """
 
 from jaxgen import runs, systems
-from jaxgen.runs.gan_pictures import Gallery
 
 
 def main() -> None:
     """Trains, and draws as it goes."""
     with runs.start(systems.dcgan_mnist, num_epochs=3) as run:
-        gallery = Gallery(run, every=25)
-        for state in run.epochs(gallery.every, gallery.watch):
-            gallery.close_epoch(state)
-        gallery.finish()
+        pictures = runs.GANPictures(run, every=25)
+        for state in run.epochs(pictures.every, pictures.watch):
+            pictures.draw_epoch(state)
+        pictures.draw_run()
 
 
 if __name__ == "__main__":

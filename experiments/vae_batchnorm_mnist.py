@@ -16,8 +16,7 @@ import numpy as np
 
 from jaxgen import runs, systems
 from jaxgen.evaluation import classifiers, latents
-from jaxgen.models import losses, pixels
-from jaxgen.runs import vae_pictures
+from jaxgen.models import losses
 from jaxgen.visualization import grids
 
 NOISE_SCALE = 0.5  # of the added noise, in standard deviations of the prior
@@ -27,22 +26,19 @@ CLASSIFIER_EPOCHS, CLASSIFIER_BATCH_SIZE = 3, 64
 def main() -> None:
     """Trains, then walks."""
     with runs.start(systems.vae_batchnorm_mnist, num_epochs=10) as run:
-        pixels.explain(run.config.hyperparameters["binarization"], run.note)
-        learner, originals = run.learner, run.test.images[:32]
+        pictures = runs.VAEPictures(run)
         for state in run.epochs():
-            samples = learner.sample(state, 128, run.key("samples"))
-            run.draw("samples", grids.grid(samples, columns=16))
-            run.draw(
-                "reconstructions", grids.pairs(originals, learner.reconstruct(state, originals))
-            )
-        run.curves("loss", "nats an image")
-        vae_pictures.explore(run)
+            pictures.draw_epoch(state)
+        pictures.draw_run()
+        if not run.draws:
+            return
 
+        learner, originals = run.learner, run.test.images[:1]
         means, log_vars = learner.encode(run.state, run.test.images)
         center = means[0]
         noise = NOISE_SCALE * jax.random.normal(run.key("noise"), center.shape)
         decoded = learner.decode(run.state, jnp.stack([center, center + noise]))
-        shown = jnp.concatenate([originals[:1] / np.float32(255), decoded])
+        shown = jnp.concatenate([originals / np.float32(255), decoded])
         captions = ["test image", "reconstruction", "noise added"]
         grids.save(run.path("images/noise.png"), grids.captioned(shown, captions, columns=3))
 

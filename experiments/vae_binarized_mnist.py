@@ -2,32 +2,28 @@
 
     python experiments/vae_binarized_mnist.py
 
-In the end: the ELBO over the epochs, ten test images above their reconstructions, and the latent
-means of the whole test set, in latents.npz and as a map of their two principal components.
+Each epoch: 128 samples, and ten test images, as the model sees them, above their reconstructions.
+In the end: the ELBO and its terms over the epochs, the latent space, and the latent means of the
+whole test set in latents.npz.
 """
 
 import numpy as np
 
 from jaxgen import runs, systems
 from jaxgen.models import pixels
-from jaxgen.runs import vae_pictures
-from jaxgen.visualization import grids
 
 
 def main() -> None:
-    """Trains, then looks at the latent space."""
+    """Trains, and draws as it goes."""
     with runs.start(systems.vae_binarized_mnist, num_epochs=20) as run:
-        learner, originals = run.learner, run.test.images[:10]
-        pixels.explain(binarization := run.config.hyperparameters["binarization"], run.note)
-        seen = pixels.binarize(pixels.unit_interval(originals, run.image_shape), binarization)
+        originals = pixels.unit_interval(run.test.images[:10], run.image_shape)
+        binary = pixels.binarize(originals, run.config["binarization"])
+        pictures = runs.VAEPictures(run, originals, shown=binary)
         for state in run.epochs():
-            run.draw(
-                "samples", grids.grid(learner.sample(state, 128, run.key("samples")), columns=16)
-            )
-            run.draw("reconstructions", grids.pairs(seen, learner.reconstruct(state, originals)))
-        run.curves("elbo", "ELBO, nats an image")
+            pictures.draw_epoch(state)
+        pictures.draw_run()
 
-        mean, log_var = learner.encode(run.state, run.test.images)
+        mean, log_var = run.learner.encode(run.state, run.test.images)
         labels = run.test.labels
         np.savez(
             run.path("latents.npz"),
@@ -35,7 +31,6 @@ def main() -> None:
             log_var=np.asarray(log_var),
             labels=np.zeros(0, np.int32) if labels is None else labels,
         )
-        vae_pictures.explore(run)
 
 
 if __name__ == "__main__":

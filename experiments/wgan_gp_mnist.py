@@ -7,7 +7,6 @@ spread over training as a collage, a strip and an animation of fixed latents, an
 """
 
 from jaxgen import runs, systems
-from jaxgen.runs.gan_pictures import Gallery
 
 ESTIMATE = "critic's estimate of the Wasserstein distance\nbetween images in [-1, 1]"
 
@@ -15,10 +14,10 @@ ESTIMATE = "critic's estimate of the Wasserstein distance\nbetween images in [-1
 def main() -> None:
     """Trains, and draws as it goes."""
     with runs.start(systems.wgan_gp_mnist, num_epochs=200) as run:
-        gallery = Gallery(run)
+        pictures = runs.GANPictures(run, estimate=ESTIMATE)
         for state in run.epochs():
-            gallery.close_epoch(state)
-        gallery.finish(ESTIMATE)
+            pictures.draw_epoch(state)
+        pictures.draw_run()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from jaxgen import systems
 from jaxgen.runs import flags
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-COMMON = ("workdir", "dataset", "data_dir", "num_epochs", "num_examples", "seed", "overwrite")
+COMMON = ("workdir", "dataset", "data_dir", "resolution", "fit", "num_epochs", "num_examples")
+COMMON += ("seed", "init_from", "no_pictures", "overwrite")
 
 
 @pytest.mark.parametrize("name", systems.__all__)
@@ -37,7 +38,7 @@ def test_defaults_are_the_systems_own(name):
     for decided in {"image_shape", "num_steps"} & expected.keys():  # the run does
         expected[decided] = None
     assert config.hyperparameters == expected
-    assert (config.system, config.num_epochs, config.dataset) == (name, 7, "auto")
+    assert (config.num_epochs, config.dataset, config.pictures) == (7, "auto", True)
     assert config.workdir == Path("runs") / name
 
 

@@ -1,12 +1,13 @@
 """What a GAN's run keeps of its fixed latents, over interruptions, and how a collapse is named."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxgen import runs, systems
 from jaxgen.runs import gan_pictures
-from jaxgen.runs.gan_pictures import Gallery
 
 WORDS = "--generator-sizes 6 --critic-sizes 5 --latent-size 2 --batch-size 4 --num-critic-steps 2"
 
@@ -15,13 +16,13 @@ WORDS = "--generator-sizes 6 --critic-sizes 5 --latent-size 2 --batch-size 4 --n
 def train(idx_folder, capsys):
     """Trains a small WGAN on 40 images in steps of 8; gives the run and what it printed."""
 
-    def train(workdir, num_epochs=2, every: int | None = 2):
-        args = [*WORDS.split(), "--dataset", f"idx:{idx_folder}", "--workdir", str(workdir)]
+    def train(workdir, num_epochs=2, every: int | None = 2, *words):
+        args = [*WORDS.split(), *words, "--dataset", f"idx:{idx_folder}", "--workdir", str(workdir)]
         with runs.start(systems.wgan_mnist, num_epochs=num_epochs, args=args) as run:
-            pictures = Gallery(run, every)
-            for state in run.epochs(every, pictures.watch):
-                pictures.close_epoch(state)
-            pictures.finish("estimate")
+            pictures = runs.GANPictures(run, every)
+            for state in run.epochs(pictures.every, pictures.watch):
+                pictures.draw_epoch(state)
+            pictures.draw_run()
         return run, capsys.readouterr().out
 
     return train
@@ -40,7 +41,7 @@ def test_frames_are_the_same_latents_at_the_promised_steps(train, tmp_path):
     frames = kept(tmp_path / "run")
     # Ten steps, looked at after every second one; the fifth falls into the second epoch.
     assert [part.shape for part in frames] == [(2, 24, 8, 8, 1), (3, 24, 8, 8, 1)]
-    last = run.learner.decode(run.state, Gallery(run)._latents)
+    last = run.learner.decode(run.state, runs.GANPictures(run)._latents)
     np.testing.assert_array_equal(frames[-1][-1], np.rint(np.asarray(last) * 255).astype(np.uint8))
 
 
@@ -70,6 +71,22 @@ def test_the_strip_shows_one_latent_enlarged_without_smoothing(train, tmp_path):
 def test_at_least_one_look_an_epoch(train, tmp_path, every):
     train(tmp_path / "run", every=every)
     assert [len(part) for part in kept(tmp_path / "run")] == [1, 1]
+
+
+def test_a_run_may_be_without_pictures_for_a_while(train, tmp_path):
+    train(tmp_path / "run", 1, None, "--no-pictures")
+    assert not (tmp_path / "run" / "images").exists()
+    train(tmp_path / "run", 2, None)
+    assert [path.name for path in (tmp_path / "run" / "fixed-latents").iterdir()] == ["0002.npz"]
+    assert (tmp_path / "run" / "images" / "latent-strip.png").exists()
+
+
+def test_frames_of_epochs_that_were_lost_are_removed(train, tmp_path):
+    train(tmp_path / "run", 2, None)
+    for checkpoint in (tmp_path / "run" / "checkpoints").iterdir():
+        shutil.rmtree(checkpoint)
+    train(tmp_path / "run", 1, None)
+    assert [path.name for path in (tmp_path / "run" / "fixed-latents").iterdir()] == ["0001.npz"]
 
 
 @pytest.mark.parametrize(("limit", "named"), [(1e9, True), (0.0, False)])

@@ -11,7 +11,6 @@ from PIL import Image
 
 from jaxgen import runs, systems
 from jaxgen.evaluation import latents
-from jaxgen.runs import vae_pictures
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 D = 5
@@ -97,7 +96,7 @@ def test_a_run_is_explored(name, idx_folder, tmp_path, capsys):
     with runs.start(getattr(systems, name), num_epochs=1, args=args) as run:
         for _ in run.epochs():
             pass
-        vae_pictures.explore(run)
+        runs.VAEPictures(run).draw_run()
     assert f"of {D} latent dimensions are active" in capsys.readouterr().out
     for picture in PICTURES:
         with Image.open(tmp_path / "run" / "images" / f"{picture}.png") as image:

@@ -1,11 +1,14 @@
 """The loop: what a run leaves behind, resuming, determinism, and mistakes told in one line."""
 
 import json
+import shutil
+import struct
 
 import jax
 import jax.monitoring
 import numpy as np
 import pytest
+from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
 from jaxgen import runs, systems
 from jaxgen.errors import UserError
@@ -96,7 +99,7 @@ def test_a_run_leaves_what_it_promises(finished):
     assert pictures == {"samples-001.png", "samples-002.png", "samples-003.png", "loss.png"}
     assert list((workdir / "tensorboard").glob("events.*"))
     assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"6", "9"}
-    assert not list(workdir.rglob("*.unfinished"))
+    assert not list(workdir.rglob("*.tmp"))
 
 
 def test_metrics_are_means_over_the_images_not_over_the_steps(start, tmp_path):
@@ -163,6 +166,108 @@ def test_metrics_that_outran_the_checkpoint_are_written_anew(finished, train, tm
     assert records(tmp_path / "run") == records(workdir)
 
 
+def events(folder):
+    """The scalars and pictures in TensorBoard's files: (step, name) in the order of writing."""
+    found = []
+    for path in sorted(folder.glob("events.*")):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            event = Event.FromString(content[12 : 12 + length])
+            found += [(event.step, value.tag) for value in event.summary.value]
+            content = content[16 + length :]
+    return found
+
+
+def kept(workdir):
+    """Everything that a run leaves of its epochs, but for the state."""
+    pictures = {path.name: path.read_bytes() for path in (workdir / "images").iterdir()}
+    return records(workdir), sorted(events(workdir / "tensorboard")), pictures
+
+
+@pytest.mark.parametrize("lost", ["all", "last"])
+def test_records_agree_with_the_state_whatever_was_lost(finished, train, tmp_path, lost):
+    """A checkpoint that could not be written, or was damaged, takes its epoch's records along."""
+    _, workdir, _ = finished
+    train(tmp_path / "run", num_epochs=3)
+    folder = tmp_path / "run" / "checkpoints"
+    if lost == "all":
+        for checkpoint in folder.iterdir():
+            shutil.rmtree(checkpoint)
+    else:
+        shutil.rmtree(folder / "3")
+    (tmp_path / "run" / "images" / "mine.png").write_bytes(b"")
+
+    run = train(tmp_path / "run", num_epochs=2)
+    assert [record["epoch"] for record in records(tmp_path / "run")] == [1, 2]
+    assert {step for step, _ in events(tmp_path / "run" / "tensorboard")} == {1, 2}
+    pictures = {path.name for path in (tmp_path / "run" / "images").iterdir()}
+    assert pictures == {"samples-001.png", "samples-002.png", "loss.png", "mine.png"}
+    assert run.epoch == 2
+
+    (tmp_path / "run" / "images" / "mine.png").unlink()
+    train(tmp_path / "run", num_epochs=3)
+    assert kept(tmp_path / "run") == kept(workdir)
+
+
+def test_a_failing_first_checkpoint_leaves_no_record_behind(finished, start, train, tmp_path):
+    _, workdir, _ = finished
+
+    def fail(*_):
+        raise UserError("cannot write checkpoints: no space")
+
+    for _ in range(2):
+        run = start(tmp_path / "run", num_epochs=3)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Checkpoints, "save", fail)
+            with pytest.raises(UserError, match="no space"), run:
+                for _ in run.epochs():
+                    pass
+    train(tmp_path / "run", num_epochs=3)
+    assert kept(tmp_path / "run") == kept(workdir)
+
+
+def test_events_that_were_cut_short_are_removed(finished, train, tmp_path):
+    _, workdir, _ = finished
+    train(tmp_path / "run", num_epochs=2)
+    (path,) = (tmp_path / "run" / "tensorboard").glob("events.*")
+    path.write_bytes(path.read_bytes() + b"\x40\0\0\0\0")
+    train(tmp_path / "run", num_epochs=3)
+    assert kept(tmp_path / "run") == kept(workdir)
+
+
+def test_data_are_known_by_their_content_not_their_place(train, idx_folder, tmp_path, monkeypatch):
+    train(tmp_path / "run", num_epochs=1)
+    shutil.copytree(idx_folder, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path)
+    run = train(tmp_path / "run", "--dataset", "idx:copy/", num_epochs=2)
+    assert len(run.history) == 2
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["dataset"] == "idx:copy/"
+
+    with pytest.raises(
+        UserError, match=r"dataset idx:copy/ there, idx:.* here; dataset_fingerprint"
+    ):
+        train(tmp_path / "run", "--resolution", "7", "--dataset", f"idx:{idx_folder}")
+
+
+def test_a_tilde_is_the_home_directory(train, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = train("~/run", num_epochs=1)
+    assert run.workdir == tmp_path / "run"
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_without_pictures_a_run_draws_none_and_is_otherwise_the_same(finished, start, tmp_path):
+    _, workdir, _ = finished
+    with start(tmp_path / "run", "--no-pictures", num_epochs=3) as run:
+        pictures = runs.VAEPictures(run)
+        for state in run.epochs():
+            pictures.draw_epoch(state)
+        pictures.draw_run()
+    assert not (tmp_path / "run" / "images").exists()
+    assert records(tmp_path / "run") == records(workdir)
+
+
 def test_a_finished_run_is_left_as_it_is(train, tmp_path):
     train(tmp_path / "run", num_epochs=1)
     before = (tmp_path / "run" / "metrics.jsonl").read_text()
@@ -195,8 +300,8 @@ def test_another_configuration_is_refused_by_name_and_overwritten_on_demand(star
         ("--batch-size -3", "batch_size"),
         ("--batch-size 41", "--batch-size 41 exceeds the 40"),
         ("--num-examples 10", "--batch-size 16 exceeds the 10"),
-        ("--num-examples 0", "--num-examples between 1 and the 40"),
-        ("--num-examples 41", "--num-examples between 1 and the 40"),
+        ("--num-examples 0", "--num-examples to be a whole number from 1 to 40"),
+        ("--num-examples 41", "--num-examples to be a whole number from 1 to 40"),
         ("--learning-rate nan", "learning_rate"),
         ("--learning-rate -0.1", "learning_rate"),
         ("--latent-size 0", "size of layer mean"),
@@ -204,6 +309,9 @@ def test_another_configuration_is_refused_by_name_and_overwritten_on_demand(star
         ("--seed -1", "--seed"),
         ("--seed 4294967296", "--seed"),
         ("--image-shape 28 28 1", "--image-shape"),
+        ("--image-shape 28 28 1 --resolution 8", "contradicts --resolution 8"),
+        ("--init-from nowhere", "nowhere"),
+        ("--resolution 0", "resolution"),
         ("--dataset mnits", "mnist"),
         ("--dataset idx:nowhere", "nowhere"),
     ],

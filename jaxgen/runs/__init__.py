@@ -1,14 +1,40 @@
-"""The loop: one run of one system, from the command line to a folder of results.
+"""The loop: a learner and a data set in, a folder of results out.
+
+fit             trains any learner from Python or a notebook
+load            opens a finished or interrupted run
+start           begins a run of a named system from the command line
+command         runs a script's main: mistakes and signals end it with one line
+VAEPictures, GANPictures, standard_pictures    what a run draws
+
+A script tells a run as a loop:
 
     with runs.start(systems.vae_mnist, num_epochs=15) as run:
+        pictures = runs.VAEPictures(run)
         for state in run.epochs():
-            run.draw("samples", grids.grid(run.learner.sample(state, 128, run.key("samples"))))
+            pictures.draw_epoch(state)
+        pictures.draw_run()
 
-`epochs` trains, evaluates, records and saves; the body of the loop draws. Run again, the same
-command goes on where the last one stopped.
+`epochs` trains, evaluates, records and saves; the body of the loop draws. The same command resumes
+where the last one stopped.
 """
 
+from jaxgen._process import command
+from jaxgen.runs.fitting import fit
+from jaxgen.runs.gan_pictures import GANPictures
+from jaxgen.runs.loading import TrainedRun, load
 from jaxgen.runs.loop import Run
-from jaxgen.runs.starting import command, start
+from jaxgen.runs.pictures import standard_pictures
+from jaxgen.runs.starting import start
+from jaxgen.runs.vae_pictures import VAEPictures
 
-__all__ = ["Run", "command", "start"]
+__all__ = [
+    "GANPictures",
+    "Run",
+    "TrainedRun",
+    "VAEPictures",
+    "command",
+    "fit",
+    "load",
+    "standard_pictures",
+    "start",
+]

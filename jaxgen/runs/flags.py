@@ -2,9 +2,10 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import docstring_parser
 import tyro
@@ -14,38 +15,43 @@ from jaxgen.types import Learner
 
 DATA_HELP = (
     "data set: auto (MNIST if it can be had, else drawn glyphs), mnist, fashion_mnist, kmnist, "
-    "binarized_mnist, glyphs, tfds:NAME (any tensorflow-datasets image set), idx:DIR or folder:DIR"
+    "binarized_mnist, glyphs, tfds:NAME (any tensorflow-datasets image set), idx:DIR, folder:DIR "
+    "or npz:FILE"
 )
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Everything a run depends on.
+class CommandLine:
+    """What the command line of a system's run asks for.
 
     Attributes:
-      system: name of the system.
       workdir: where the run's files go.
       dataset: what `data.load` is asked for.
       data_dir: where prepared data sets live; None for the default.
+      resolution: height and width to resize images to; None to leave them as they are.
+      fit: how images become squares.
       num_epochs: epochs to train in all.
       num_examples: train on the first so many images; None for all.
       seed: where every random choice of the run comes from.
+      init_from: workdir or file of weights to start from; None for random weights.
+      pictures: whether to draw pictures.
       overwrite: whether to delete what workdir holds.
       hyperparameters: the system's keyword arguments; image_shape and num_steps are None until
         the data are known.
-      fit: how images become squares, for systems that have a resolution.
     """
 
-    system: str
     workdir: Path
     dataset: str
     data_dir: Path | None
+    resolution: int | None
+    fit: Fit
     num_epochs: int
     num_examples: int | None
     seed: int
+    init_from: Path | None
+    pictures: bool
     overwrite: bool
     hyperparameters: dict[str, Any]
-    fit: Fit = "crop"
 
 
 def parse(
@@ -53,16 +59,18 @@ def parse(
     *,
     num_epochs: int,
     dataset: str = "auto",
-    args: list[str] | None = None,
-) -> Config:
-    """Reads the command line of a system's experiment.
+    args: Sequence[str] | None = None,
+    prog: str | None = None,
+) -> CommandLine:
+    """Reads the command line of a system's run.
 
     Args:
-      system: a function of `systems`; each of its keyword arguments becomes a flag with the
-        argument's type and default, explained by the function's docstring.
+      system: a function of `systems`; each of its keyword arguments that is a plain value becomes
+        a flag with the argument's type and default, explained by the function's docstring.
       num_epochs: default of --num-epochs.
       dataset: default of --dataset.
       args: the words of the command line; None for those the process was started with.
+      prog: how the command is called in --help; by default as the experiment of the system.
 
     Raises:
       SystemExit: after --help, and where a flag is unknown or ill-typed.
@@ -70,9 +78,36 @@ def parse(
     name = system.__name__
     docs = docstring_parser.parse(system.__doc__ or "")
     explained = {p.arg_name: " ".join((p.description or "").split()) for p in docs.params}
-
+    own = [
+        _flag(p.name, *_type_and_default(p), explained.get(p.name, ""))
+        for p in inspect.signature(system).parameters.values()
+        if not _is_for_python(p)
+    ]
+    own_names = [field[0] for field in own]
     common = [
-        _flag("workdir", Path, Path("runs") / name, "where the run's files go"),
+        field
+        for field in _common_flags(Path("runs") / name, dataset, num_epochs)
+        if field[0] not in own_names
+    ]
+    flags = dataclasses.make_dataclass("Flags", common + own, frozen=True)
+    parsed = tyro.cli(
+        flags,
+        prog=prog or f"{name}.py",
+        description=docs.short_description,
+        args=args,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(flags)}
+    hyperparameters = {name: values[name] for name in own_names}
+    fields = {field.name for field in dataclasses.fields(CommandLine)} & values.keys()
+    return CommandLine(
+        hyperparameters=hyperparameters, **{field: values[field] for field in fields}
+    )
+
+
+def _common_flags(workdir: Path, dataset: str, num_epochs: int) -> list[tuple[str, Any, Any]]:
+    return [
+        _flag("workdir", Path, workdir, "where the run's files go"),
         _flag("dataset", str, dataset, DATA_HELP),
         _flag(
             "data_dir",
@@ -80,29 +115,26 @@ def parse(
             None,
             "where prepared data sets live (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)",
         ),
+        _flag(
+            "resolution",
+            int | None,
+            None,
+            "height and width that images are resized to (default: as they are; photographs to "
+            "the size that the system was published at)",
+        ),
+        _flag("fit", Fit, "crop", "how an image becomes square: crop the middle out, or squash it"),
         _flag("num_epochs", int, num_epochs, "passes over the training images, in all"),
         _flag("num_examples", int | None, None, "train on the first so many images only"),
         _flag("seed", int, 0, "where every random choice of the run comes from"),
-        _flag("overwrite", bool, False, "delete what workdir holds and start anew"),
+        _flag(
+            "init_from",
+            Path | None,
+            None,
+            "workdir or file of weights to start from, with a fresh optimizer",
+        ),
+        _flag("pictures", bool, True, "draw no pictures"),
+        _flag("overwrite", bool, False, "delete what workdir holds and start from nothing"),
     ]
-    if "resolution" in explained:
-        fit_help = "how an image becomes square: crop the middle out, or squash it"
-        common.append(_flag("fit", Fit, "crop", fit_help))
-    own = [
-        _flag(p.name, *_type_and_default(p), explained[p.name])
-        for p in inspect.signature(system).parameters.values()
-    ]
-    flags = dataclasses.make_dataclass("Flags", common + own, frozen=True)
-    parsed = tyro.cli(
-        flags,
-        prog=f"{name}.py",
-        description=docs.short_description,
-        args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-    values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(flags)}
-    hyperparameters = {field[0]: values.pop(field[0]) for field in own}
-    return Config(system=name, hyperparameters=hyperparameters, **values)
 
 
 def _flag(name: str, kind: Any, default: Any, explanation: str) -> tuple[str, Any, Any]:
@@ -110,13 +142,21 @@ def _flag(name: str, kind: Any, default: Any, explanation: str) -> tuple[str, An
     return name, annotated, dataclasses.field(default=default)
 
 
+def _is_for_python(parameter: inspect.Parameter) -> bool:
+    """Whether no word of a command line can be such an argument, as with an optimizer."""
+    return not _kinds(parameter.annotation)
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """The members of an annotation that a word can be: no functions, arrays or optimizers."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
+    plain = (int, float, str, bool, tuple, Literal)
+    kinds = [kind for kind in members if kind in plain or get_origin(kind) in plain]
+    return [*kinds, NoneType] if kinds and NoneType in members else kinds
+
+
 def _type_and_default(parameter: inspect.Parameter) -> tuple[Any, Any]:
     # The data set knows image_shape, a flag only asserts it; num_steps follows from num_epochs.
     if parameter.name in ("image_shape", "num_steps"):
         return parameter.annotation | None, None
-    # A function, such as a schedule, is for Python alone: no word of a command line is one.
-    kinds = [k for k in get_args(parameter.annotation) if get_origin(k) is Callable]
-    if kinds:
-        typed = [k for k in get_args(parameter.annotation) if k not in kinds]
-        return Union[tuple(typed)], parameter.default  # noqa: UP007
-    return parameter.annotation, parameter.default
+    return Union[tuple(_kinds(parameter.annotation))], parameter.default  # noqa: UP007

@@ -1,9 +1,13 @@
-"""What a run of a GAN shows: the same latents drawn again and again while the generator learns.
+"""The pictures of a GAN's run: the same latents drawn again and again while the generator learns.
 
-fixed-latents/EPOCH.npz  what they looked like, and the metrics, at each look of that epoch
-images/                  samples each epoch; in the end a strip, a collage, an animation and curves
+fixed-latents/EPOCH.npz       what they looked like, and the metrics, at each look of that epoch
+images/samples-EPOCH.png      draws; samples-averaged-EPOCH.png those of the averaged generator
+images/latent-strip.png       one latent over training; latent-collage.png the same in 25 pictures
+images/latents-animation.gif  the fixed latents over training (.png where they are in colour)
+images/losses.png ...         curves over the looks; diversity.png over the epochs
 """
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +15,8 @@ import numpy as np
 
 from jaxgen._files import replacing
 from jaxgen.learners import with_averaged_generator
-from jaxgen.runs import Run
+from jaxgen.runs.loop import Run
+from jaxgen.runs.training import Watch
 from jaxgen.types import Array, PyTree
 from jaxgen.visualization import grids, plots
 
@@ -33,39 +38,53 @@ CURVES = {
 }
 
 
-class Gallery:
-    """The pictures and curves of one run; goes on where an interrupted run left off.
+class GANPictures:
+    """Draws the run of a learner that samples; continues where an interrupted run stopped.
 
     Args:
       run: the run.
       every: steps between two looks; None for one look at the end of each epoch, which an epoch
         without any other gets in any case.
+      estimate: what the critic's estimate of the Wasserstein distance is, for its axis.
     """
 
-    def __init__(self, run: Run, every: int | None = None):
-        self.every = every
+    def __init__(
+        self,
+        run: Run,
+        every: int | None = None,
+        estimate: str = "critic's estimate of the Wasserstein distance",
+    ):
+        self.every = every if run.draws else None
         self._run = run
-        latent_size = run.config.hyperparameters["latent_size"]
+        self._curves = CURVES | {"wasserstein": (("wasserstein",), estimate)}
         key = run.key("fixed-latents")
-        self._latents = jax.random.normal(key, (NUM_LATENTS, latent_size))
+        self._latents = jax.random.normal(key, (NUM_LATENTS, run.learner.latent_size))
         self._frames: list[np.ndarray] = []
         self._metrics: list[dict[str, float]] = []
 
-    def watch(self, state: PyTree, step: int, metrics: dict[str, float]) -> None:
-        """Takes a look: what `Run.epochs` calls."""
-        del step
-        self._frames.append(_bytes(self._run.learner.require("decode")(state, self._latents)))
-        self._metrics.append(metrics)
+    @property
+    def watch(self) -> Watch | None:
+        """What `Run.epochs` calls every few steps."""
+        return None if self.every is None else self._look
 
-    def close_epoch(self, state: PyTree) -> None:
+    def draw_epoch(self, state: PyTree) -> None:
         """Draws samples, keeps what was seen in this epoch, and names a collapse."""
         run, record = self._run, self._run.history[-1]
+        diversity = record["test/diversity"]
+        if diversity < COLLAPSED:
+            run.note(
+                f"epoch {run.epoch}: the generator has collapsed: its samples differ from one "
+                f"another by {diversity:.1%} of what the data do (less than {COLLAPSED:.0%})"
+            )
+        if not run.draws:
+            return
         key = run.key("samples")
         samples = run.learner.require("sample")(state, NUM_SAMPLES, key)
         run.draw("samples", grids.grid(samples))
         if state.ema:
-            state = with_averaged_generator(state)
-            averaged = run.learner.require("sample")(state, NUM_SAMPLES, key)
+            averaged = run.learner.require("sample")(
+                with_averaged_generator(state), NUM_SAMPLES, key
+            )
             run.draw("samples-averaged", grids.grid(averaged))
         if not self._frames:  # one look an epoch, also where its steps are fewer than `every`
             train = {
@@ -73,24 +92,15 @@ class Gallery:
                 for name, value in record.items()
                 if name.startswith("train/")
             }
-            self.watch(state, record["step"], train)
+            self._look(state, record["step"], train)
         self._keep()
-        if record["test/diversity"] < COLLAPSED:
-            run.note(
-                f"epoch {run.epoch}: the generator has collapsed: its samples differ from one "
-                f"another by {record['test/diversity']:.1%} of what the data do "
-                f"(less than {COLLAPSED:.0%})"
-            )
 
-    def finish(self, estimate: str | None = None) -> None:
-        """Draws the strip, the collage, the animation and the curves of the whole run.
-
-        Args:
-          estimate: what the critic's estimate of the Wasserstein distance is, for its axis; None
-            where there is none.
-        """
-        frames, metrics = self._everything()
+    def draw_run(self) -> None:
+        """Draws the strip, the collage, the animation and the curves of the whole run."""
         run = self._run
+        if not run.draws:
+            return
+        frames, metrics = self._everything()
         if len(frames):
             for name, count, columns in (("strip", STRIP, STRIP), ("collage", COLLAGE, 5)):
                 one = frames[_spread(len(frames), count), 0]
@@ -99,47 +109,55 @@ class Gallery:
             shown = frames[_spread(len(frames), MAX_FRAMES)]
             sheets = np.stack([grids.grid(frame, columns=6) for frame in shown])
             grids.animation(run.path("images/latents-animation"), sheets)
-        title = f"{run.config.system} on {run.dataset.name}"
         x_label = "epoch" if self.every is None else f"looks, one in {self.every} steps"
-        curves = dict(CURVES)
-        if estimate is not None:
-            curves["wasserstein"] = (("wasserstein",), estimate)
-        for name, (shown_metrics, y_label) in curves.items():
+        for name, (shown_metrics, y_label) in self._curves.items():
             series = {metric: metrics[metric] for metric in shown_metrics if metric in metrics}
             if series:
-                plots.curves(run.path(f"images/{name}.png"), series, x_label, y_label, title)
+                plots.curves(run.path(f"images/{name}.png"), series, x_label, y_label, run.name)
         diversity = {"samples": [record["test/diversity"] for record in run.history]}
         plots.curves(
             run.path("images/diversity.png"),
             diversity,
             "epoch",
             "mean distance between samples / between test images",
-            title,
+            run.name,
         )
+
+    def _look(self, state: PyTree, step: int, metrics: dict[str, float]) -> None:
+        del step
+        self._frames.append(_bytes(self._run.learner.require("decode")(state, self._latents)))
+        self._metrics.append(metrics)
 
     def _keep(self) -> None:
         """Writes the looks of this epoch, whole or not at all, and forgets them."""
-        path = self._run.path(f"fixed-latents/{self._run.epoch:04d}.npz")
         names = self._metrics[0] if self._metrics else {}
         kept: dict[str, Any] = {
             METRIC + name: [metrics[name] for metrics in self._metrics] for name in names
         }
         shape = (0, NUM_LATENTS, *self._run.image_shape)
         kept["frames"] = np.stack(self._frames) if self._frames else np.zeros(shape, np.uint8)
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        with replacing(self._path(self._run.epoch)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **kept)
         self._frames, self._metrics = [], []
 
     def _everything(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The frames [T, 24, H, W, C] and metrics [T] of all epochs."""
+        """The frames [T, 24, H, W, C] and metrics [T] of all epochs that were drawn."""
         frames, metrics = [], {}
         for epoch in range(1, self._run.epoch + 1):
-            with np.load(self._run.path(f"fixed-latents/{epoch:04d}.npz")) as kept:
+            path = self._path(epoch)
+            if not path.exists():  # the run was without pictures then
+                continue
+            with np.load(path) as kept:
                 frames.append(kept["frames"])
                 for name in kept.files:
                     if name.startswith(METRIC):
                         metrics.setdefault(name.removeprefix(METRIC), []).append(kept[name])
+        if not frames:
+            return np.zeros(0), {}
         return np.concatenate(frames), {k: np.concatenate(v) for k, v in metrics.items()}
+
+    def _path(self, epoch: int) -> Path:
+        return self._run.path(f"fixed-latents/{epoch:04d}.npz")
 
 
 def _bytes(pictures: Array) -> np.ndarray:

@@ -1,33 +1,12 @@
-"""What a run says of its epochs: means, lines of text, events for TensorBoard, time compiling."""
+"""How a run reports its epochs: names of metrics, lines of text, seconds of compilation."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
-if TYPE_CHECKING:
-    from tensorboardX import SummaryWriter
-
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
-
-
-def means_over_images(steps: dict[str, np.ndarray]) -> tuple[dict[str, float], int]:
-    """Means over an epoch's images, and its number of steps."""
-    weights = steps["num_images"]
-    means = {
-        name: float(np.average(values, weights=weights))
-        for name, values in steps.items()
-        if name != "num_images"
-    }
-    return means, len(weights)
-
-
-def event_writer(folder: Path, done: int) -> "SummaryWriter":
-    """A writer of events that makes TensorBoard forget what an earlier run wrote after `done`."""
-    from tensorboardX import SummaryWriter
-
-    return SummaryWriter(str(folder), purge_step=done + 1, flush_secs=10)
 
 
 def named(split: str, metrics: dict[str, float]) -> dict[str, float]:
@@ -58,6 +37,21 @@ def epoch_line(record: dict[str, Any], num_epochs: int, rate: float) -> str:
 def short(value: float) -> str:
     """Two decimals, or three digits where those would be lost."""
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def summary(
+    history: Sequence[Mapping[str, Any]], total_seconds: float, compile_seconds: float
+) -> dict[str, Any]:
+    """The last metrics of a run, its timings, and the median of its steps per second."""
+    last = history[-1]
+    # The first epoch of a process compiles.
+    steady = [record["seconds"] for record in history[1:]] or [last["seconds"]]
+    return {
+        **{name: value for name, value in last.items() if name != "seconds"},
+        "total_seconds": round(total_seconds, 2),
+        "compile_seconds": round(compile_seconds, 2),
+        "steps_per_second": round(last["step"] // last["epoch"] / float(np.median(steady)), 2),
+    }
 
 
 class CompileSeconds:

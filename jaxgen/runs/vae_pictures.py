@@ -1,27 +1,101 @@
-"""Pictures of the latent space of a finished VAE: `explore(run)`, the last line of its experiment.
+"""The pictures of a VAE's run: samples, reconstructions, curves, and a look at the latent space.
 
+images/samples-EPOCH.png          draws from the prior; for a conditional system a row per class
+images/reconstructions-EPOCH.png  test images above their reconstructions
+images/loss.png ...               each metric of train and test over the epochs
 images/latent-kl.png              what each dimension carries, and which ones are active
 images/latents.png                the latent means of the test images in two dimensions
 images/latent-traversals.png      a row for each of the dimensions that carry most
 images/latent-interpolations.png  from one test image to another, linear above spherical
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxgen.evaluation import latents
 from jaxgen.models import losses
-from jaxgen.runs import Run
+from jaxgen.runs.loop import Run
+from jaxgen.types import PyTree
 from jaxgen.visualization import grids, plots
 
+SMALL = 32  # pixels a side up to which many images fit into one picture
+NUM_SAMPLES, NUM_ORIGINALS = 128, 32  # of small images
+NUM_LARGE_SAMPLES, NUM_LARGE_ORIGINALS = 16, 8
+COLUMNS = 16
+NUM_PER_CLASS, MAX_CLASSES = 10, 20
+METRICS = ("loss", "elbo", "reconstruction", "kl")
 NUM_DIMENSIONS = 10
 NUM_STEPS = 11
 REACH = 3.0  # standard deviations of the prior
 NUM_PAIRS = 4
 
 
-def explore(run: Run) -> None:
-    """Draws the latent space of a VAE that has been trained, and counts its active dimensions."""
+class VAEPictures:
+    """Draws the run of a learner that encodes and reconstructs images.
+
+    Args:
+      run: the run.
+      originals: what to reconstruct each epoch; by default the first test images.
+      shown: what stands above the reconstructions, where it is not `originals`.
+    """
+
+    every = None
+    watch = None
+
+    def __init__(
+        self, run: Run, originals: ArrayLike | None = None, shown: ArrayLike | None = None
+    ):
+        self._run = run
+        small = max(run.image_shape[:2]) <= SMALL
+        self._num_samples = NUM_SAMPLES if small else NUM_LARGE_SAMPLES
+        if originals is None:
+            originals = run.test.images[: NUM_ORIGINALS if small else NUM_LARGE_ORIGINALS]
+        self._originals = jnp.asarray(originals)
+        self._shown = self._originals if shown is None else shown
+
+    def draw_epoch(self, state: PyTree) -> None:
+        """Draws samples and reconstructions."""
+        run = self._run
+        if not run.draws:
+            return
+        if run.learner.num_classes:
+            run.draw("samples", _a_row_per_class(run, state))
+        else:
+            samples = run.learner.require("sample")(state, self._num_samples, run.key("samples"))
+            columns = COLUMNS if self._num_samples >= 2 * COLUMNS else None
+            run.draw("samples", grids.grid(samples, columns))
+        labels = run.labels(run.test.labels, len(self._originals))
+        reconstructions = run.learner.require("reconstruct")(state, self._originals, **labels)
+        run.draw("reconstructions", grids.pairs(self._shown, reconstructions))
+
+    def draw_run(self) -> None:
+        """Draws the metrics over the epochs, and the latent space."""
+        run = self._run
+        if not run.draws:
+            return
+        for metric in METRICS:
+            if f"test/{metric}" in run.history[-1]:
+                run.curves(metric, f"{metric}, nats per image")
+        if "test/kl" in run.history[-1]:  # a plain autoencoder has no posterior to look at
+            _explore(run)
+
+
+def _a_row_per_class(run: Run, state: PyTree) -> np.ndarray:
+    """The same latents in every row: a column shows one style in all the classes."""
+    latent_size = run.learner.latent_size
+    num_classes = min(run.learner.num_classes, MAX_CLASSES)
+    styles = jax.random.normal(run.key("samples"), (NUM_PER_CLASS, latent_size))
+    classes = jnp.repeat(jnp.arange(num_classes), NUM_PER_CLASS)
+    samples = run.learner.require("decode")(
+        state, jnp.tile(styles, (num_classes, 1)), labels=classes
+    )
+    return grids.grid(samples, columns=NUM_PER_CLASS)
+
+
+def _explore(run: Run) -> None:
+    """Draws the latent space, and counts its active dimensions."""
     labels = run.labels(run.test.labels).get("labels")
     mean, log_var = latents.posterior(run.learner, run.state, run.test.images, labels)
     kl = np.asarray(losses.kl_of_dimensions(jnp.asarray(mean), jnp.asarray(log_var)).mean(axis=0))
@@ -33,7 +107,7 @@ def explore(run: Run) -> None:
         run.path("images/latent-kl.png"),
         {"active": np.where(active, kl, 0)[order], "inactive": np.where(active, 0, kl)[order]},
         "latent dimension, in descending order",
-        "KL, nats an image",
+        "KL, nats per image",
         f"{active.sum()} of {len(active)} dimensions are active",
     )
     plots.scatter(

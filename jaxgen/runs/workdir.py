@@ -1,25 +1,30 @@
 """The folder of one run, each of its files written whole or not at all.
 
 config.json     what the run depends on, with versions and device
-metrics.jsonl   one JSON object an epoch
+metrics.jsonl   one JSON object per epoch
 summary.json    final numbers and timings
 images/         pictures
 tensorboard/    the same metrics for TensorBoard
 checkpoints/    the newest states
 """
 
-import contextlib
 import json
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from jaxgen._files import replacing
+from jaxgen._files import one_line_errors, printable, reason, replacing
 from jaxgen.errors import UserError
 
-# What may differ between runs that share a workdir: how far to train, with what, and where.
-FREE_FIELDS = ("num_epochs", "versions", "device")
+# What may differ between runs that share a workdir: how far to train, with what, and where the data
+# and the initial weights are. Their content is compared by its fingerprint.
+FREE_FIELDS = ("num_epochs", "versions", "device", "dataset", "data_dir", "init_from")
+
+# images/samples-003.png, fixed-latents/0003.npz: the number of an epoch before the suffix.
+OF_EPOCH = re.compile(r"(?:^|-)(\d{3,})\.\w+$")
 
 
 class Workdir:
@@ -27,56 +32,60 @@ class Workdir:
 
     Args:
       path: the folder.
-      config: what config.json is to say; JSON types.
+      config: what config.json is to contain; JSON types.
       overwrite: delete an earlier run first.
+      free: fields that may differ from an earlier run's, beside `FREE_FIELDS`.
 
     Raises:
       UserError: the folder cannot be written, holds something else than a run, or a run of
         another configuration; the message names the fields that differ.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any], overwrite: bool):
+    def __init__(
+        self, path: Path, config: Mapping[str, Any], overwrite: bool, free: Sequence[str] = ()
+    ):
         self.path = path
-        config = json.loads(json.dumps(config))  # as it will be read again: tuples become lists
+        self._free = {*FREE_FIELDS, *free}
+        self.config: dict[str, Any] = json.loads(json.dumps(config))  # tuples become lists
         with _refusals(path):
             earlier = (path / "config.json").is_file()
             if path.is_dir() and any(path.iterdir()) and not earlier:
                 raise UserError(
-                    f"{path} is not empty and holds no run (no config.json): "
+                    f"{printable(path)} is not empty and holds no run (no config.json): "
                     "choose another --workdir"
                 )
             if earlier and overwrite:
                 shutil.rmtree(path)
                 earlier = False
             if earlier:
-                self._check_same_run(config)
+                self._recorded = read_config(path)
+                self._check_same_run(self._recorded)
+                return
             path.mkdir(parents=True, exist_ok=True)
-        if not earlier:
-            self.write_config(config)
+        self._recorded = None
+        self.write_config()
 
-    def write_config(self, config: Mapping[str, Any]) -> None:
-        """Writes config.json."""
-        self._write_json("config.json", config)
+    def write_config(self) -> None:
+        """Writes config.json, unless it is as recorded already."""
+        if self.config != self._recorded:
+            self._write_json("config.json", self.config)
+            self._recorded = self.config
 
-    def read_history(self, num_epochs: int) -> list[dict[str, Any]]:
-        """The first `num_epochs` lines of metrics.jsonl, which loses what came after them.
+    def begin(self, num_epochs: int) -> list[dict[str, Any]]:
+        """The records of the first `num_epochs` epochs; what was written after them is removed.
 
         Raises:
-          UserError: where there are fewer, or they are damaged.
+          UserError: where records are missing or damaged, or a file cannot be removed.
         """
-        path = self.path / "metrics.jsonl"
-        with _refusals(path):
-            lines = path.read_text().splitlines()[:num_epochs] if path.is_file() else []
-        try:
-            history = [json.loads(line) for line in lines]
-        except ValueError as error:
-            raise UserError(f"{path} is damaged ({error}): --overwrite to start anew") from error
-        if len(history) < num_epochs:
-            raise UserError(
-                f"{path} has {len(history)} lines, but {num_epochs} epochs are saved: "
-                "--overwrite to start anew"
-            )
-        self._write("metrics.jsonl", "".join(f"{line}\n" for line in lines))
+        history = read_history(self.path, num_epochs)
+        with _refusals(self.path):
+            for path in (*self.path.glob("images/*"), *self.path.glob("fixed-latents/*")):
+                number = OF_EPOCH.search(path.name)
+                if number and int(number[1]) > num_epochs:
+                    path.unlink()
+            (self.path / "summary.json").unlink(missing_ok=True)
+        lines = (f"{json.dumps(record, allow_nan=False)}\n" for record in history)
+        self._write("metrics.jsonl", "".join(lines))
         return history
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -88,23 +97,23 @@ class Workdir:
         """Writes summary.json."""
         self._write_json("summary.json", summary)
 
-    def _check_same_run(self, config: Mapping[str, Any]) -> None:
-        path = self.path / "config.json"
-        try:
-            old = dict(json.loads(path.read_text()))
-        except (ValueError, TypeError) as error:
+    def last_pictures(self) -> list[Path]:
+        """The pictures that belong to no single epoch."""
+        return sorted(p for p in self.path.glob("images/*.png") if not OF_EPOCH.search(p.name))
+
+    def _check_same_run(self, old: Mapping[str, Any]) -> None:
+        new = self.config
+        names = sorted((old.keys() | new.keys()) - self._free)
+        differing = [name for name in names if old.get(name) != new.get(name)]
+        if "dataset_fingerprint" in differing:
+            differing = ["dataset", *differing]
+        if differing:
+            differences = (
+                f"{name} {old.get(name)} there, {new.get(name)} here" for name in differing
+            )
             raise UserError(
-                f"{path} is damaged ({error}): choose another --workdir, or --overwrite"
-            ) from error
-        differences = [
-            f"{name} {old.get(name)} there, {config.get(name)} here"
-            for name in sorted(old.keys() | config.keys())
-            if name not in FREE_FIELDS and old.get(name) != config.get(name)
-        ]
-        if differences:
-            raise UserError(
-                f"{self.path} holds another run ({'; '.join(differences)}): "
-                "choose another --workdir, or --overwrite to start anew"
+                f"{printable(self.path)} holds another run ({'; '.join(differences)}): "
+                "choose another --workdir, or --overwrite to start from nothing"
             )
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
@@ -115,13 +124,49 @@ class Workdir:
             temporary.write_text(text)
 
 
-@contextlib.contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    """Turns a refusal of the file system into a UserError that names `path`."""
+def read_config(path: Path) -> dict[str, Any]:
+    """What config.json of a run's folder contains.
+
+    Raises:
+      UserError: it is missing, unreadable or damaged.
+    """
+    file = path / "config.json"
     try:
-        yield
+        return dict(json.loads(file.read_text()))
     except OSError as error:
-        reason = error.strerror or error
         raise UserError(
-            f"cannot use {path} ({reason}): choose another --workdir or make room there"
+            f"expected the folder of a run at {printable(path)}, found no config.json that can be "
+            f"read ({reason(error)}): check the path"
         ) from error
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{printable(file)} is damaged ({error}): choose another --workdir, or --overwrite"
+        ) from error
+
+
+def read_history(path: Path, num_epochs: int) -> list[dict[str, Any]]:
+    """The records of the first `num_epochs` epochs in metrics.jsonl of a run's folder.
+
+    Raises:
+      UserError: where there are fewer, or they are damaged.
+    """
+    file = path / "metrics.jsonl"
+    with _refusals(path):
+        lines = file.read_text().splitlines()[:num_epochs] if file.is_file() else []
+    try:
+        history = [dict(json.loads(line)) for line in lines]
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{printable(file)} is damaged ({error}): --overwrite to start from nothing"
+        ) from error
+    if [record.get("epoch") for record in history] != list(range(1, num_epochs + 1)):
+        raise UserError(
+            f"expected {printable(file)} to hold epochs 1 to {num_epochs}, which are saved, found "
+            f"{[record.get('epoch') for record in history]}: --overwrite to start from nothing"
+        )
+    return history
+
+
+def _refusals(path: Path) -> AbstractContextManager[None]:
+    """Turns a refusal of the file system into a UserError that names `path`."""
+    return one_line_errors("use", path, "choose another --workdir or make room there")

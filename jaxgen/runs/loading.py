@@ -1,0 +1,131 @@
+"""Opens a finished or interrupted run: `load(workdir)`."""
+
+import dataclasses
+import functools
+import inspect
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxgen import data, systems
+from jaxgen._files import expanded, printable
+from jaxgen.errors import UserError
+from jaxgen.runs.checkpoints import Checkpoints
+from jaxgen.runs.workdir import read_config, read_history
+from jaxgen.types import Dataset, Learner, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """What a run has learned.
+
+    Attributes:
+      learner: what was trained.
+      state: its state after the last saved epoch.
+      config: what config.json contains.
+      history: one record per epoch that the state has seen, as in metrics.jsonl.
+      workdir: the folder of the run.
+    """
+
+    learner: Learner
+    state: PyTree
+    config: dict[str, Any]
+    history: list[dict[str, Any]]
+    workdir: Path
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """The keyword arguments of the system; {} for a learner of the user's own."""
+        system = self.config["system"]
+        return {} if system is None else _keywords(system, self.config)
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The data of the run, loaded when first asked for.
+
+        Raises:
+          UserError: they are not to be had, or not the ones that the run was trained on.
+        """
+        config = self.config
+        try:
+            dataset = data.load(
+                config["dataset"],
+                config.get("data_dir"),
+                resolution=config.get("resolution"),
+                fit=config.get("fit", "crop"),
+                seed=config["seed"],
+            )
+        except UserError as error:
+            raise UserError(f"cannot load the data of {printable(self.workdir)}: {error}") from None
+        if dataset.fingerprint != config["dataset_fingerprint"]:
+            raise UserError(
+                f"expected the data that {printable(self.workdir)} was trained on, found others "
+                f"under {config['dataset']}: restore them"
+            )
+        return dataset
+
+
+def load(
+    workdir: str | os.PathLike[str], which: str = "last", learner: Learner | None = None
+) -> TrainedRun:
+    """Opens a finished or interrupted run, and changes nothing in its folder.
+
+    Args:
+      workdir: the folder of the run.
+      which: "last": the newest whole checkpoint.
+      learner: what was trained, for a run of a learner of the user's own; None for one of
+        `systems`, which is built as config.json describes it.
+
+    Raises:
+      UserError: the folder holds no run, no whole checkpoint, or a run of another learner.
+
+    Example:
+      >>> run = runs.load("runs/vae_mnist")
+      >>> images = run.learner.sample(run.state, 16, jax.random.key(0))
+    """
+    if which != "last":
+        raise UserError(f"expected which='last', got {which!r}: choose it")
+    folder = expanded(workdir)
+    if not folder.is_dir():
+        raise UserError(
+            f"expected the folder of a run at {printable(folder)}, found none: check the path"
+        )
+    config = read_config(folder)
+    if learner is None:
+        learner = _named_learner(folder, config)
+    template = jax.eval_shape(learner.init, jax.random.key(0))
+    with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
+        found = checkpoints.restore_latest(template)
+    if found is None:
+        raise UserError(f"expected a checkpoint in {printable(folder)}, found none: train it first")
+    history = read_history(folder, found.metadata["epoch"])
+    return TrainedRun(learner, found.state, config, history, folder)
+
+
+def _named_learner(folder: Path, config: Mapping[str, Any]) -> Learner:
+    """The learner of one of `systems` that config.json describes."""
+    name = config.get("system")
+    if name is None:
+        raise UserError(
+            f"{printable(folder)} is a run of a learner of your own: open it from Python with "
+            "runs.load(workdir, learner=...)"
+        )
+    if name not in systems.__all__:
+        raise UserError(
+            f"{printable(folder)} is a run of {name!r}, which this version of jaxgen does not "
+            f"have: expected one of {', '.join(systems.__all__)}"
+        )
+    return getattr(systems, name)(**_keywords(name, config))
+
+
+def _keywords(system: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of config.json that are keyword arguments of the system."""
+    names = inspect.signature(getattr(systems, system)).parameters.keys()
+    return {
+        name: tuple(value) if isinstance(value, list) else value  # JSON has lists for tuples
+        for name, value in config.items()
+        if name in names
+    }

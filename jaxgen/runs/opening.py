@@ -1,0 +1,174 @@
+"""Opens a run: whether its parts fit together, and the record of everything it depends on."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+import jaxgen
+from jaxgen._files import expanded, printable
+from jaxgen.errors import UserError
+from jaxgen.runs import initial_weights
+from jaxgen.runs.backend import first_device
+from jaxgen.runs.loop import Run
+from jaxgen.runs.workdir import Workdir
+from jaxgen.types import Dataset, Learner, PyTree
+
+MAX_SEED = 2**32 - 1
+
+
+def open_run(
+    learner: Learner,
+    dataset: Dataset,
+    *,
+    num_epochs: int,
+    workdir: str | os.PathLike[str],
+    seed: int = 0,
+    num_examples: int | None = None,
+    system: str | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+    origin: Mapping[str, Any] | None = None,
+    following: Sequence[str] = (),
+    state: PyTree | None = None,
+    init_from: str | os.PathLike[str] | None = None,
+    pictures: bool = True,
+    overwrite: bool = False,
+) -> Run:
+    """Opens a new run, or one to resume.
+
+    Nothing is written before everything that was asked for is known to make sense.
+
+    Args:
+      learner: what to train.
+      dataset: the data.
+      num_epochs: passes over the training images, in all.
+      workdir: the folder of the run.
+      seed: of every random choice of the run.
+      num_examples: train on the first so many images; None for all.
+      system: name of the system that the learner is; None for one of the user's own.
+      hyperparameters: what config.json is to record of the learner.
+      origin: what config.json is to record of where the data come from.
+      following: hyperparameters that follow from num_epochs and may change with it.
+      state: a state whose weights to start from; None for random ones.
+      init_from: the same from a workdir or a file.
+      pictures: whether the run draws pictures.
+      overwrite: delete an earlier run in workdir first.
+
+    Raises:
+      UserError: the parts do not fit together, or the workdir cannot be used.
+    """
+    check_whole("--num-epochs", num_epochs, 1)
+    check_whole("--seed", seed, 0, MAX_SEED)
+    num_examples = count_examples(dataset, num_examples)
+    _check_fit(learner, dataset)
+    first_device()
+    jax.eval_shape(learner.init, jax.random.key(0))  # the networks check their sizes when traced
+    folder = expanded(workdir)
+    start = initial_weights.start_of(
+        learner, system, state, init_from, None if overwrite else folder
+    )
+    config = {
+        "system": system,
+        "dataset": dataset.name,
+        "dataset_fingerprint": dataset.fingerprint,
+        "num_epochs": int(num_epochs),
+        "num_examples": num_examples,
+        "seed": int(seed),
+        **(origin or {}),
+        **_recordable(hyperparameters or {}),
+        "image_shape": learner.image_shape,
+        **start.record,
+        **_surroundings(),
+    }
+    run = Run(
+        learner,
+        dataset,
+        Workdir(folder, config, overwrite, following),
+        initial_state=start.initial_state,
+        pictures=pictures,
+    )
+    run.note(
+        f"{run.name}: {num_examples:,} training and {len(dataset.test.images):,} test images of "
+        f"{'x'.join(map(str, learner.image_shape))}, {first_device().device_kind}, "
+        f"into {printable(folder)}"
+    )
+    return run
+
+
+def count_examples(dataset: Dataset, num_examples: int | None) -> int:
+    """How many training images a run uses; `num_examples` None for all.
+
+    Raises:
+      UserError: more than there are, or none.
+    """
+    available = len(dataset.train.images)
+    if num_examples is None:
+        return available
+    check_whole("--num-examples", num_examples, 1, available)
+    return int(num_examples)
+
+
+def check_whole(name: str, value: Any, least: int, largest: float = float("inf")) -> None:
+    """Raises UserError unless `value` is a whole number from `least` to `largest`."""
+    try:
+        whole = int(value) == value and not isinstance(value, bool)
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not (whole and least <= value <= largest):
+        bounds = f"of at least {least}" if largest == float("inf") else f"from {least} to {largest}"
+        raise UserError(f"expected {name} to be a whole number {bounds}, got {value}")
+
+
+def _check_fit(learner: Learner, dataset: Dataset) -> None:
+    """Raises UserError where the data are not what the learner takes: shapes, values, labels."""
+    shape = dataset.train.images.shape[1:]
+    if shape != learner.image_shape:
+        raise UserError(
+            f"the images of {dataset.name} are {shape}, the learner takes {learner.image_shape}: "
+            "build it with the image_shape of the data"
+        )
+    for name, split in (("training", dataset.train), ("test", dataset.test)):
+        if not len(split.images):
+            raise UserError(f"{dataset.name} has no {name} images: choose another data set")
+    if not learner.num_classes:
+        return
+    labels = [split.labels for split in (dataset.train, dataset.test)]
+    if any(of_split is None for of_split in labels):
+        raise UserError(
+            f"{dataset.name} has no labels, and this learner is conditional on them: "
+            "choose another --dataset"
+        )
+    largest = max(int(of_split.max()) for of_split in labels if of_split is not None)
+    if largest >= learner.num_classes:
+        raise UserError(
+            f"{dataset.name} has labels up to {largest}, more than --num-classes "
+            f"{learner.num_classes} allows: pass --num-classes {largest + 1}"
+        )
+
+
+def _recordable(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyperparameters, checked to be what config.json can hold."""
+    for name, value in hyperparameters.items():
+        try:
+            json.dumps({name: value}, allow_nan=False)
+        except (TypeError, ValueError):
+            raise UserError(
+                f"expected hyperparameters that JSON can hold, got {name}={value!r}: "
+                "describe it by a number or a string"
+            ) from None
+    return dict(hyperparameters)
+
+
+def _surroundings() -> dict[str, Any]:
+    """Versions and device."""
+    device = first_device()
+    return {
+        "versions": jaxgen.versions(),
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "count": jax.device_count(),
+        },
+    }
