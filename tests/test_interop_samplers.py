@@ -192,6 +192,7 @@ def test_command_line_takes_a_run(tmp_path):
         command.main(["to-torch", str(tmp_path), str(tmp_path / "weights.safetensors")])
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, state)
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n')
     command.main(["to-torch", str(tmp_path), str(tmp_path / "weights.safetensors")])
     dicts = interop.read(tmp_path / "weights.safetensors")
     loaded = interop.load_torch("vae_mnist", learner.init(jax.random.key(0)), dicts)
