@@ -2,5 +2,6 @@
 
 from jaxgen.data.arrays import check, from_arrays
 from jaxgen.data.loading import NAMES, load, load_auto
+from jaxgen.data.resizing import SizesDifferError
 
-__all__ = ["NAMES", "check", "from_arrays", "load", "load_auto"]
+__all__ = ["NAMES", "SizesDifferError", "check", "from_arrays", "load", "load_auto"]

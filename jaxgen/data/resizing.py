@@ -17,6 +17,10 @@ Fit = Literal["crop", "squash"]
 _DRAFT = 2
 
 
+class SizesDifferError(UserError):
+    """Images differ in size, and no resolution was given for them."""
+
+
 class Square(NamedTuple):
     """The size of all images after resizing, and how they reach it.
 

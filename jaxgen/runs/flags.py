@@ -119,8 +119,8 @@ def _common_flags(workdir: Path, dataset: str, num_epochs: int) -> list[tuple[st
             "resolution",
             int | None,
             None,
-            "height and width that images are resized to (default: as they are; photographs to "
-            "the size that the system was published at)",
+            "height and width that images are resized to (default: as they are, and the size that "
+            "the system was published at where they differ in size)",
         ),
         _flag("fit", Fit, "crop", "how an image becomes square: crop the middle out, or squash it"),
         _flag("num_epochs", int, num_epochs, "passes over the training images, in all"),

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 import jaxgen
+from jaxgen import data
 from jaxgen._files import expanded, printable
 from jaxgen.errors import UserError
 from jaxgen.runs import initial_weights
@@ -123,6 +124,7 @@ def check_whole(name: str, value: Any, least: int, largest: float = float("inf")
 
 def _check_fit(learner: Learner, dataset: Dataset) -> None:
     """Raises UserError where the data are not what the learner takes: shapes, values, labels."""
+    data.check(dataset)
     shape = dataset.train.images.shape[1:]
     if shape != learner.image_shape:
         raise UserError(

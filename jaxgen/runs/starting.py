@@ -75,20 +75,26 @@ def start(
 
 
 def _load(asked: flags.CommandLine, system: Callable[..., Learner]) -> tuple[Dataset, int | None]:
-    """The data, and the resolution that they were resized to; None as they are."""
+    """The data, and the resolution that they were resized to; None as they are.
+
+    Images that differ in size, as photographs do, are resized to the size that the system was
+    published at.
+    """
     shape = asked.hyperparameters.get("image_shape")
-    resolution = asked.resolution
-    if shape is not None and resolution is not None and tuple(shape[:2]) != (resolution,) * 2:
+    if shape is not None and asked.resolution not in (None, shape[0]):
         raise UserError(
-            f"--image-shape {shape[0]} {shape[1]} contradicts --resolution {resolution}: "
+            f"--image-shape {shape[0]} {shape[1]} contradicts --resolution {asked.resolution}: "
             "leave --image-shape out"
         )
-    if resolution is None and asked.dataset.startswith("folder:"):  # photographs of any size
-        resolution = _published_size(system) if shape is None else shape[0]
-    loaded = data.load(
-        asked.dataset, asked.data_dir, resolution=resolution, fit=asked.fit, seed=asked.seed
-    )
-    return loaded, resolution
+
+    def load(resolution: int | None) -> tuple[Dataset, int | None]:
+        options = {"resolution": resolution, "fit": asked.fit, "seed": asked.seed}
+        return data.load(asked.dataset, asked.data_dir, **options), resolution
+
+    try:
+        return load(asked.resolution)
+    except data.SizesDifferError:
+        return load(_published_size(system) if shape is None else shape[0])
 
 
 def _published_size(system: Callable[..., Learner]) -> int:

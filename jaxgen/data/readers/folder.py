@@ -14,7 +14,7 @@ from jaxgen.data.notices import say
 from jaxgen.data.parallel import map_pictures
 from jaxgen.data.readers._listing import Part
 from jaxgen.data.readers.pictures import decode_picture
-from jaxgen.data.resizing import Square
+from jaxgen.data.resizing import SizesDifferError, Square
 from jaxgen.errors import UserError
 from jaxgen.types import Split
 
@@ -160,9 +160,9 @@ def _first_shape(directory: Path, files: list[Path], target: Square | None) -> t
 
 def _differ_in_size(
     directory: Path, file: Path, shape: tuple[int, ...], others: tuple[int, ...]
-) -> UserError:
+) -> SizesDifferError:
     side = min(*shape[:2], *others[:2])
-    return UserError(
+    return SizesDifferError(
         f"the pictures of {printable(directory)} differ in size "
         f"({printable(os.path.relpath(file, directory))} has {_size(shape)}, others "
         f"{_size(others)}): pass --resolution {side} (in Python: resolution={side}), or another"

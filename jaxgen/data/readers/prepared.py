@@ -11,7 +11,7 @@ import numpy as np
 from jaxgen._files import expanded, home, list_directory, one_line_errors, printable, reason
 from jaxgen.data.readers.decoding import SizesDiffer, decode_images
 from jaxgen.data.readers.records import parse_example, read_records
-from jaxgen.data.resizing import Square
+from jaxgen.data.resizing import SizesDifferError, Square
 from jaxgen.data.storage import cache
 from jaxgen.errors import UserError
 from jaxgen.types import Split
@@ -100,14 +100,14 @@ def read(path: Path, target: Square | None = None) -> dict[str, Split]:
             images, labels = _read_examples(split, info.file_format.value, image_key, label_key)
             pixels = decode_images(images, channels, target)
         except SizesDiffer as error:
-            raise UserError(f"the images of {printable(path)} {error}") from error
+            raise SizesDifferError(f"the images of {printable(path)} {error}") from error
         except Exception as error:
             raise _damaged(f"split {name!r} of {printable(path)}", error) from error
         numbers = np.asarray(labels, np.int32) if label_key else None
         splits[name] = _as_published(info, name, Split(pixels, numbers))
     shapes = sorted({split.images.shape[1:] for split in splits.values()})
     if len(shapes) > 1:
-        raise UserError(f"the images of {printable(path)} {SizesDiffer(shapes)}")
+        raise SizesDifferError(f"the images of {printable(path)} {SizesDiffer(shapes)}")
     return splits
 
 
