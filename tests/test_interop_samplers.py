@@ -191,7 +191,7 @@ def test_command_line_takes_a_run(tmp_path):
     with pytest.raises(UserError, match="train it first"):
         command.main(["to-torch", str(tmp_path), str(tmp_path / "weights.safetensors")])
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        checkpoints.save(1, state)
+        checkpoints.save(1, state, {"epoch": 1})
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n')
     command.main(["to-torch", str(tmp_path), str(tmp_path / "weights.safetensors")])
     dicts = interop.read(tmp_path / "weights.safetensors")

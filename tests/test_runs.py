@@ -195,7 +195,7 @@ def test_records_agree_with_the_state_whatever_was_lost(finished, train, tmp_pat
         for checkpoint in folder.iterdir():
             shutil.rmtree(checkpoint)
     else:
-        shutil.rmtree(folder / "3")
+        shutil.rmtree(folder / "9")
     (tmp_path / "run" / "images" / "mine.png").write_bytes(b"")
 
     run = train(tmp_path / "run", num_epochs=2)
