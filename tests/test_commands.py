@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -45,7 +46,8 @@ def gan(idx_folder, folder):
     return train("wgan_mnist", f"{GAN} --no-pictures", idx_folder, folder)
 
 
-def sample(workdir, words, output):
+def sample(workdir, words, output) -> Any:
+    """The images, where they are written as arrays."""
     _commands.run(["sample", str(workdir), *words.split(), "--output", str(output)])
     if output.suffix == ".npz":
         with np.load(output) as arrays:

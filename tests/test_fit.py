@@ -40,8 +40,8 @@ def fit(learner, dataset):
     """Fits the small VAE; one learner for all, so that its programs are compiled once."""
 
     def fit(workdir, num_epochs=2, **options: Any):
-        options: dict[str, Any] = {"pictures": False} | options
-        return runs.fit(learner, dataset, num_epochs=num_epochs, workdir=workdir, **options)
+        given: dict[str, Any] = {"pictures": False} | options
+        return runs.fit(learner, dataset, num_epochs=num_epochs, workdir=workdir, **given)
 
     return fit
 

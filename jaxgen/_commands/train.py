@@ -1,13 +1,13 @@
 """`jaxgen train SYSTEM ...`."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
 from jaxgen._commands.published import PUBLISHED
 
-Name = Literal[tuple(PUBLISHED)]  # pyright: ignore[reportInvalidTypeForm]
+Name: Any = Literal[tuple(PUBLISHED)]  # pyright: ignore[reportInvalidTypeForm]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Train:
       system: what to train.
     """
 
-    system: tyro.conf.Positional[Name]
+    system: tyro.conf.Positional[Name]  # pyright: ignore[reportInvalidTypeForm]
 
     def run(self, flags: list[str]) -> None:
         """Trains, and draws as it goes.

@@ -1,5 +1,7 @@
 """What a run asks of JAX: a device, and compiled programs kept from one process to the next."""
 
+from typing import Any
+
 import jax
 
 from jaxgen._files import reason
@@ -7,7 +9,7 @@ from jaxgen.data.storage.cache import directory, private_folder
 from jaxgen.errors import UserError
 
 
-def first_device() -> jax.Device:
+def first_device() -> Any:
     """The device that computations run on.
 
     Raises:

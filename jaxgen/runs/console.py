@@ -54,7 +54,7 @@ class Display:
         """Shows a PNG file, in the place of an earlier one of this name."""
         if not in_notebook():
             return
-        from IPython.display import Image, display
+        from IPython.display import Image, display  # pyright: ignore[reportMissingImports]
 
         picture = Image(filename=str(path))
         if name in self._handles:

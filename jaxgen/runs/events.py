@@ -68,7 +68,7 @@ def event_writer(folder: Path, last_step: int) -> "SummaryWriter":
 def _truncate(path: Path, last_step: int) -> None:
     """Cuts a file before its first event after `last_step`, or before a record cut short."""
     from google.protobuf.message import DecodeError
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
     content = path.read_bytes()
     end = 0

@@ -64,7 +64,7 @@ def start_of(
                 lambda key: _started(learner, key, read_state(source, learner, system)), record
             )
         state = read_state(source, learner, system)
-        record = {"init_from": str(source)}
+        record: dict[str, Any] = {"init_from": str(source)}
     elif state is not None:
         record = {"init_from": None}
     else:

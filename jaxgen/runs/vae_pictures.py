@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from jaxgen.evaluation import latents
 from jaxgen.models import losses
 from jaxgen.runs.loop import Run
+from jaxgen.runs.training import Watch
 from jaxgen.types import PyTree
 from jaxgen.visualization import grids, plots
 
@@ -41,8 +42,8 @@ class VAEPictures:
       shown: what stands above the reconstructions, where it is not `originals`.
     """
 
-    every = None
-    watch = None
+    every: int | None = None
+    watch: Watch | None = None
 
     def __init__(
         self, run: Run, originals: ArrayLike | None = None, shown: ArrayLike | None = None
