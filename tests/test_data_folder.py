@@ -398,6 +398,8 @@ def test_folders_that_cannot_be_used(tmp_path, pictures):
     [
         ({"resolution": 0}, "resolution to be a number of at least 1, got 0"),
         ({"resolution": -4}, "resolution"),
+        ({"resolution": 4.5}, "resolution to be a whole number, got 4.5"),
+        ({"resolution": (4, 4)}, "resolution"),
         ({"resolution": 4, "fit": "stretch"}, "fit crop or squash, got 'stretch'"),
     ],
 )
@@ -405,6 +407,12 @@ def test_impossible_options_are_user_errors(pictures, options, message):
     write_many(pictures, 3)
     with pytest.raises(UserError, match=message):
         load(pictures, **options)
+
+
+def test_a_resolution_may_be_of_any_type_of_number(pictures):
+    write_many(pictures, 3)
+    for resolution in (4.0, np.int64(4)):
+        assert load(pictures, resolution=resolution).train.images.shape[1:] == (4, 4, 3)
 
 
 def test_progress_is_shown_on_a_terminal_only(pictures, capsys, monkeypatch):

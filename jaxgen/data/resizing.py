@@ -42,14 +42,13 @@ def square(resolution: int | None, fit: Fit) -> Square | None:
     """The checked pair, or None where images keep their size.
 
     Raises:
-      UserError: a resolution below 1, or another `fit`.
+      UserError: a resolution that is no whole number of at least 1, or another `fit`.
     """
     if fit not in get_args(Fit):
         raise UserError(f"expected fit crop or squash, got {fit!r}: pick one")
     if resolution is None:
         return None
-    _checks.at_least("resolution", resolution, 1)
-    return Square(resolution, fit)
+    return Square(_checks.whole_number("resolution", resolution), fit)
 
 
 def draft(image: Image.Image, target: Square | None) -> None:
