@@ -1,8 +1,8 @@
-"""What accelerators are given, read from programs that a CPU lowers for them.
+"""Programs for accelerators, lowered on a CPU.
 
-cuDNN's backward-filter kernels, and what XLA has for TPUs, are used for a kernel gradient that is
-a plain convolution with the batch as its channels: the other side dilated by the strides, no
-dilation of the images. With that one as well it can be 32 times slower (jax #31662).
+XLA recognizes a kernel gradient as cuDNN's backward filter if it is a convolution that sums over
+the batch, with the other factor dilated by the strides and the images not dilated. With dilated
+images it can be 32 times slower (jax #31662).
 """
 
 import inspect
@@ -26,13 +26,13 @@ CONVOLUTIONAL = ("dcgan_flowers", "dcgan_mnist", "vae_animals", "vae_flowers")
 
 
 def dilations(program: str) -> list[tuple[str, str, str]]:
-    """Of each convolution what it gives and its dilations: ("kernel", "1, 1", "2, 2")."""
+    """The result of each convolution and its dilations, such as ("kernel", "1, 1", "2, 2")."""
     found = []
     for line in program.splitlines():
         if "stablehlo.convolution" in line:
             (images, result) = re.findall(r"dim_numbers = \[(.), .*->\[(.), ", line)[0]
             kind = {"b": "images", "0": "kernel"}[result]
-            assert (images == "f") == (kind == "kernel")  # the batch is what it sums over
+            assert (images == "f") == (kind == "kernel")  # a sum over the batch
             sides = (re.findall(rf"{side}_dilate = \[(.*?)\]", line) for side in ("lhs", "rhs"))
             found.append((kind, *(side[0] if side else "1, 1" for side in sides)))
     return found
@@ -50,10 +50,14 @@ def test_kernel_gradients_are_plain_backward_filters(row, platform):
     shapes = (BATCH, row.size, row.size, row.channels), (row.kernel, row.kernel, *ends)
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     exported = jax.export.export(jax.jit(jax.grad(loss, (0, 1))), platforms=[platform])(*arguments)
-    # the value of one is the other's gradient in the images
+    # value and image gradient are one of each: a convolution and a transposed one
     strides = f"{row.stride}, {row.stride}"
-    wanted = [("images", "1, 1", "1, 1"), ("images", strides, "1, 1"), ("kernel", "1, 1", strides)]
-    assert sorted(dilations(exported.mlir_module())) == sorted(wanted)
+    expected = [
+        ("images", "1, 1", "1, 1"),
+        ("images", strides, "1, 1"),
+        ("kernel", "1, 1", strides),
+    ]
+    assert sorted(dilations(exported.mlir_module())) == sorted(expected)
 
 
 @pytest.mark.parametrize("name", systems.__all__)

@@ -59,8 +59,8 @@ def test_agrees_with_lax_to_the_second_derivative(name):
             return ours, theirs
 
         # sums of at most a few thousand products of float64
-        got, wanted = ours_and_laxs(x, w, y)
-        agree(got, wanted, 1e-12)
+        got, expected = ours_and_laxs(x, w, y)
+        agree(got, expected, 1e-12)
 
 
 def test_vmap_over_images_kernels_and_both():
@@ -182,7 +182,7 @@ def test_derivatives_of_and_under_vmap_agree_with_lax(axes):
 
 
 @pytest.mark.parametrize(
-    ("batch", "function", "wanted"),  # batches of their own: a traced choice is not made again
+    ("batch", "function", "expected"),  # batches of their own: a traced choice is not made again
     [
         (3, lambda loss: jax.grad(loss, (0, 1)), "convolve transpose correlate"),
         (5, lambda loss: jax.grad(loss, 0), "convolve transpose"),
@@ -191,7 +191,7 @@ def test_derivatives_of_and_under_vmap_agree_with_lax(axes):
     ],
 )
 def test_a_derivative_takes_the_chosen_form_of_each_product_once(
-    batch, function, wanted, monkeypatch
+    batch, function, expected, monkeypatch
 ):
     g, (x, w) = square(34, 4, 2, 1), (jnp.ones((batch, 34, 34, 32)), jnp.ones((4, 4, 32, 64)))
     chosen = []
@@ -203,7 +203,7 @@ def test_a_derivative_takes_the_chosen_form_of_each_product_once(
     monkeypatch.setattr(platforms, "choose", choose)
     program = jax.jit(function(lambda x, w: jnp.sum(conv(x, w, 2, 1) ** 2))).trace(x, w)
     names = re.findall("name=(convolve|transpose|correlate)", str(program.jaxpr))
-    assert sorted(names) == sorted(wanted.split())
+    assert sorted(names) == sorted(expected.split())
     program.lower(lowering_platforms=("cpu",))
     best = {name: choice.choose(name, g, batch, 32, 64) for name in names}
     assert dict(chosen) == best

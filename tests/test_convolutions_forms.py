@@ -1,4 +1,4 @@
-"""The forms of a convolution on CPU: each the same computation, and which is chosen."""
+"""The forms of a convolution on CPU: all give the same results; which one is chosen."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ import pytest
 from convolution_references import SHAPES, agree, draw, fast_compile, geometry, lax_conv, square
 
 from jaxgen.convolutions import choice, chunks, conv, direct, fourier, karatsuba, unit_stride
-from jaxgen.convolutions.neighbours import FOURS, PAIRS
+from jaxgen.convolutions.column_blocks import BLOCKS_OF_2, BLOCKS_OF_4
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -31,10 +31,10 @@ def test_every_form_is_the_same_computation(name, monkeypatch):
                 for computation, arguments in given.items()
             }
 
-        wanted, forms = every(x, w, y)
+        expected, forms = every(x, w, y)
         for computation, values in forms.items():
             for value in values:
-                agree(value, wanted[computation], 1e-12)
+                agree(value, expected[computation], 1e-12)
 
 
 def test_planes_are_patches_transposed():
@@ -51,20 +51,20 @@ def test_every_form_is_tested():
         for name in ("convolve", "transpose", "correlate")
         for form in choice.costs(name, geometry(shape), shape[0], *shape[2], jnp.float64)
     }
-    assert tested == {direct, PAIRS, FOURS, unit_stride, karatsuba, fourier}
+    assert tested == {direct, BLOCKS_OF_2, BLOCKS_OF_4, unit_stride, karatsuba, fourier}
 
 
 @pytest.mark.parametrize(
     ("name", "g", "batch", "cx", "cy", "form"),
     [
-        # a quarter of the multiplications, but its kernel's spectrum has to serve many images
+        # a quarter of the multiplications, but transforming the kernel takes many images to pay
         ("convolve", square(9, 5, 1, 0), 64, 256, 512, fourier),
         ("convolve", square(9, 5, 1, 0), 1, 256, 512, direct),
         ("convolve", square(16, 4, 2, 1), 64, 128, 256, karatsuba),  # 9 / 16 of them
-        ("convolve", square(64, 4, 2, 1), 64, 32, 64, unit_stride),  # too few channels for sums
+        ("convolve", square(64, 4, 2, 1), 64, 32, 64, unit_stride),  # too few channels for it
         ("correlate", square(64, 4, 2, 1), 64, 32, 64, karatsuba),  # XLA has no kernel for it
-        ("convolve", square(32, 3, 1, 1), 64, 3, 16, FOURS),  # short patches
-        ("convolve", square(5, 5, 1, 0), 64, 512, 100, direct),  # one place: a single product
+        ("convolve", square(32, 3, 1, 1), 64, 3, 16, BLOCKS_OF_4),  # short patches
+        ("convolve", square(5, 5, 1, 0), 64, 512, 100, direct),  # one output position
     ],
 )
 def test_the_choice_is_the_cheapest_form(name, g, batch, cx, cy, form, monkeypatch):
@@ -72,11 +72,11 @@ def test_the_choice_is_the_cheapest_form(name, g, batch, cx, cy, form, monkeypat
     assert choice.choose(name, g, batch, cx, cy) == form
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="XLA's choice on a CPU")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="about XLA on CPU")
 @pytest.mark.parametrize("name", ["convolve", "transpose"])
 @pytest.mark.parametrize("g", [square(66, 2, 1, 0), square(64, 4, 2, 1), square(33, 3, 1, 1)])
-def test_xla_computes_the_form_of_stride_1_by_its_fast_kernel(name, g):
-    # Its other kernel is of a library whose calls are fusions; a row too few of padding gets it.
+def test_xla_uses_its_fast_kernel_for_unit_stride(name, g):
+    # Without the extra row XLA would use YNNPACK, whose calls are fusions with that name.
     x, y = jnp.ones((2, *g.image, 32)), jnp.ones((2, *g.grid, 64))
     w = jnp.ones((*g.kernel, 32, 64))
     given = (x, w) if name == "convolve" else (y, w)
@@ -91,7 +91,7 @@ def test_at_the_highest_precision_zeros_stay_zeros(precision):
     g, cx, cy, batch = square(9, 5, 1, 0), 128, 128, 64
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch, *g.image, cx)).astype(np.float32)
-    x[:, :, 4:] = 0  # and so is what a kernel sees that starts there
+    x[:, :, 4:] = 0  # so patches from column 4 on are 0
     w = rng.standard_normal((*g.kernel, cx, cy)).astype(np.float32)
     convolve = jax.jit(conv)
     assert np.any(convolve(x, w)[:, :, 4:])
@@ -99,7 +99,7 @@ def test_at_the_highest_precision_zeros_stay_zeros(precision):
         assert not np.any(convolve(x, w)[:, :, 4:])
         for fast in (g, square(32, 4, 2, 1)):
             for name in ("convolve", "transpose", "correlate"):
-                assert choice.choose(name, fast, 64, 256, 512) in choice.AS_DEFINED
+                assert choice.choose(name, fast, 64, 256, 512) in choice.TERM_BY_TERM
 
 
 @pytest.mark.parametrize("form", [karatsuba, fourier])

@@ -1,4 +1,4 @@
-"""Which computations each platform compiles."""
+"""The operations that are compiled for each platform."""
 
 import re
 
@@ -18,15 +18,15 @@ def test_each_platform_compiles_its_own_form_alone():
     x, w = jnp.ones((4, 8, 8, 3)), jnp.ones((4, 4, 3, 5))
     traced = jax.jit(jax.vmap(jax.grad(squared_length, 1), (None, 0))).trace(x, w[None])
     cpu = traced.lower(lowering_platforms=("cpu",))
-    # of XLA's convolutions none but those of stride 1, whose kernel is fast
+    # XLA's convolution only with stride 1, for which its kernel is fast
     convolutions = [v for v in cpu.as_text().splitlines() if "stablehlo.convolution" in v]
     assert all("stride = [1, 1]" in v for v in convolutions)
     assert not any(re.search(r"_dilate = \[[^\]]*2", v) for v in convolutions)
     compiled = cpu.compile({"xla_llvm_disable_expensive_passes": True}).as_text()
     assert compiled is not None
     assert "conditional(" not in compiled
-    # elsewhere vendors' three kernels and nothing else: forward, backward data with the images
-    # dilated by the strides, backward filter with the other side dilated
+    # on accelerators: forward, backward data with the images dilated by the strides, and backward
+    # filter with the other factor dilated
     gpu = jax.jit(jax.grad(squared_length, 1)).trace(x, w).lower(lowering_platforms=("cuda",))
     convolutions = [v for v in gpu.as_text().splitlines() if "stablehlo.convolution" in v]
     dilations = {tuple(re.findall(r"[lr]hs_dilate = \[(\d)", v)) for v in convolutions}

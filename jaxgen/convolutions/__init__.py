@@ -1,4 +1,4 @@
-"""Strided and transposed convolution whose value and gradients are fast on every platform."""
+"""Strided and transposed convolution, fast in value and derivatives on every platform."""
 
 from jaxgen.convolutions.functions import conv, conv_transpose
 from jaxgen.convolutions.modules import Conv, ConvTranspose

@@ -1,4 +1,4 @@
-"""Work on a batch in chunks, so that a chunk's temporaries stay in the processor's cache."""
+"""Processes a batch in chunks whose temporaries fit into the processor's cache."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-# What a chunk may need for its temporaries. A temporary that leaves the cache is written to and
-# read back from memory, and the pages that it takes afresh cost more than the arithmetic on them.
+# Limit on the temporaries of a chunk. A larger temporary is written to memory and read back, and
+# the page faults of fresh memory cost more than the arithmetic.
 CHUNK_BYTES = 4 << 20
 
 
 def chunk_size(batch: int, bytes_per_image: int, kernel_bytes: int) -> int:
-    """How many images to work on at once: the largest power of two that stays in the cache.
+    """Images per chunk: the largest power of two whose temporaries stay in the cache.
 
-    A kernel larger than that is read again for every chunk, whose temporaries may then be as large.
+    A kernel larger than the limit is read once per chunk; the temporaries may then be as large.
     """
     fitting = max(1, max(CHUNK_BYTES, kernel_bytes) // max(1, bytes_per_image))
     return batch if batch <= fitting else 1 << (fitting.bit_length() - 1)
@@ -27,7 +27,7 @@ def _split(chunk: int, arrays: tuple[Array, ...]):
 
 
 def map_chunks(f: Callable[..., Array], chunk: int, *arrays: Array) -> Array:
-    """f(*arrays) for an f that treats each image by itself."""
+    """Computes f(*arrays) in chunks, for an f that maps over the batch axis."""
     if chunk >= arrays[0].shape[0]:
         return f(*arrays)
     chunks, rest = _split(chunk, arrays)
@@ -43,16 +43,16 @@ def sum_chunks(
     y: Array,
     arrange: Callable[[Array], Array] = lambda y: y,
 ) -> Array:
-    """f(x, arrange(y)) for an f that sums over the images.
+    """Computes f(x, arrange(y)) in chunks, for an f that sums over the batch axis.
 
-    All chunks of y are arranged before the first is summed: a transposition next to the product
-    that needs it becomes part of that product, which XLA computes in half as much time again.
+    All chunks of y are arranged before the loop: XLA would fuse a transposition inside the loop
+    into the matrix product, which then takes 1.5 times as long.
     """
     if chunk >= x.shape[0]:
         return f(x, arrange(y))
     (xs, ys), rest = _split(chunk, (x, y))
     ys = jax.vmap(arrange)(ys)
-    # From zeros, not from the first chunk: what a loop reads from the second on is a copy.
+    # The sum starts from zeros, not from the first chunk: a loop over a slice copies the slice.
     of_one = jax.eval_shape(f, xs[0], ys[0])
     start = jnp.zeros(of_one.shape, of_one.dtype)
     if varying := tuple(jax.typeof(x).manual_axis_type.varying):  # in a shard_map

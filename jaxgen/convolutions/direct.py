@@ -1,4 +1,4 @@
-"""Convolution by its definition, as one matrix product over patches in the cache."""
+"""Convolution by its definition: a matrix product of patches that stay in the cache."""
 
 import math
 from functools import reduce
@@ -9,17 +9,16 @@ from jax import Array, lax
 from jaxgen.convolutions.chunks import chunk_size, map_chunks, sum_chunks
 from jaxgen.convolutions.geometry import Geometry, Pair, fit, unfit
 
-# A product that sums over the first axis of both factors is transposed within, which takes as long
-# again. Planes need none, but are made a number at a time where a pixel's channels fill no line of
-# the cache, and then take longer than what they spare.
-CACHE_LINE = 64
+# XLA transposes a factor of a product that sums over the first axis of both, which doubles the
+# time. `planes` avoids it, but is slow to build if a pixel's channels do not fill a cache line.
+CACHE_LINE = 64  # bytes
 
 
 def patches(g: Geometry, x: Array) -> Array:
-    """What the kernel sees at each place: [N * h * w, kh * kw * C]."""
+    """The patch under the kernel at each output position: [N * h * w, kh * kw * C]."""
     (h, w), (kh, kw), (sh, sw), (_, qw), (n, *_, c) = *_sizes(g), x.shape
-    # `sw` neighbouring pixels are one run of memory: copy runs, not pixels. Columns, then rows:
-    # kh + qw slices where one step would need kh * qw.
+    # `sw` adjacent pixels are contiguous in memory and copied together. Columns, then rows: this
+    # takes kh + qw slices, one step would take kh * qw.
     rows, cols = (h - 1) * sh + kh, w + qw - 1
     x = fit(x, g.lead, (rows, cols * sw)).reshape(n, rows, cols, sw * c)
     x = jnp.concatenate([x[:, :, q : q + w, : (kw - q * sw) * c] for q in range(qw)], -1)
@@ -28,24 +27,24 @@ def patches(g: Geometry, x: Array) -> Array:
 
 
 def planes(g: Geometry, x: Array) -> Array:
-    """`patches` transposed: a plane of all places for each pixel of the kernel."""
+    """`patches` transposed: [kh * kw * C, N * h * w]."""
     (h, w), (kh, kw), (sh, sw), (qh, qw), (n, *_, c) = *_sizes(g), x.shape
     rows, cols = h + qh - 1, w + qw - 1
     x = fit(x, g.lead, (rows * sh, cols * sw)).reshape(n, rows, sh, cols, sw, c)
-    x = x.transpose(2, 4, 5, 0, 1, 3)  # by phases and channels: runs are rows of the grid
+    x = x.transpose(2, 4, 5, 0, 1, 3)  # phases and channels first: rows are contiguous
     x = jnp.stack([x[:, j % sw, ..., j // sw : j // sw + w] for j in range(kw)], 1)
     x = jnp.stack([x[i % sh, ..., i // sh : i // sh + h, :] for i in range(kh)])
     return x.reshape(kh * kw * c, n * h * w)
 
 
 def add_patches(g: Geometry, z: Array, channels: int) -> Array:
-    """The adjoint of `patches`: each patch added where it came from, [N, H, W, channels]."""
+    """The adjoint of `patches`: adds each patch at its position, [N, H, W, channels]."""
     (h, w), (kh, kw), (sh, sw), (qh, qw) = _sizes(g)
     run = sw * channels
     z = _pad(z.reshape(-1, h, w, kh, kw * channels), 4, 0, qw * run - kw * channels)
     runs = [z[..., q * run : (q + 1) * run] for q in range(qw)]
     z = reduce(jnp.add, (_pad(part, 2, q, qw - 1 - q) for q, part in enumerate(runs)))
-    # Tap i adds to the rows that are i modulo the stride, i // sh further down.
+    # Tap i contributes to the rows that equal i modulo the stride, shifted by i // sh.
     z = _pad(z, 3, 0, qh * sh - kh)
     phases = [
         reduce(jnp.add, (_pad(z[:, :, :, i * sh + a], 1, i, qh - 1 - i) for i in range(qh)))
@@ -65,7 +64,7 @@ def _sizes(g: Geometry) -> tuple[Pair, Pair, Pair, Pair]:
 
 
 def chunk(g: Geometry, a: Array, cx: int, cy: int) -> int:
-    """How many images' patches to have at once."""
+    """Images per chunk."""
     patch = math.prod(g.kernel) * cx * a.dtype.itemsize
     return chunk_size(a.shape[0], math.prod(g.grid) * patch, patch * cy)
 

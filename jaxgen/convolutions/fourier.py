@@ -1,14 +1,14 @@
-"""Convolution with stride 1 as products of real Fourier coefficients, one for every frequency.
+"""Convolution of stride 1 by the discrete Fourier transform, written with real matrix products.
 
-Along one axis, y[i] = Σ_a x[i + a] w[a] over a circle of N pixels is, frequency by frequency, a
-product of two complex numbers; Gauss' three multiplications make it three products of real
-numbers. So there are three real matrices, of about 3N/2 rows, with
+Along one axis, the circular convolution y[i] = Σ_a x[i + a] w[a] of N pixels is a product of two
+complex numbers per frequency. Gauss' method computes it with three real products. So there are
+three real matrices, of about 3N/2 rows, with
 
     Σ_ia y[i] x[i + a] w[a] = Σ_r (X x)_r (Y y)_r (W w)_r,
 
-one sum for all three computations: leave one factor out and apply its matrix transposed. Along
-two axes the matrices act one after the other, and each product of numbers is a matrix product
-over channels or images. An image of N² pixels takes 9/4 N² of them, whatever the kernel's size.
+which gives all three products: leave one factor out and apply its matrix transposed. Along two
+axes the matrices are applied one after the other, and each product of numbers becomes a matrix
+product over channels or images. An image of N² pixels takes 9/4 N² of them for any kernel size.
 """
 
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from jaxgen.convolutions.geometry import Geometry, Pair
 
 
 def num_products(size: int) -> int:
-    """Real products along an axis of this size: one a real frequency, three a complex one."""
+    """Real products along an axis: one per real frequency, three per complex frequency."""
     return (3 * size - 1) // 2
 
 
@@ -37,13 +37,13 @@ def _matrices(g: Geometry, axis: int) -> dict[str, np.ndarray]:
         spectrum(g.grid[axis]),
     )
     frequency = np.arange(size // 2 + 1)
-    alone = (frequency == 0) | (2 * frequency == size)  # no imaginary part, no mirror image
-    pairs = ~alone
+    real = (frequency == 0) | (2 * frequency == size)  # coefficients without an imaginary part
+    pairs = ~real
     # Re (a + ib)(c - id)(e - if) = (a + b) c (e + f) - a (c + d) f - b (c - d) e
     return {
-        "x": np.concatenate([a[alone], (a + b)[pairs], a[pairs], b[pairs]]),
-        "w": np.concatenate([c[alone], c[pairs], (c + d)[pairs], (c - d)[pairs]]),
-        "y": np.concatenate([e[alone], 2 * (e + f)[pairs], -2 * f[pairs], -2 * e[pairs]]) / size,
+        "x": np.concatenate([a[real], (a + b)[pairs], a[pairs], b[pairs]]),
+        "w": np.concatenate([c[real], c[pairs], (c + d)[pairs], (c - d)[pairs]]),
+        "y": np.concatenate([e[real], 2 * (e + f)[pairs], -2 * f[pairs], -2 * e[pairs]]) / size,
     }
 
 
@@ -58,18 +58,27 @@ def applies(g: Geometry) -> bool:
 
 
 def sizes(g: Geometry) -> Pair:
-    """The circle of each axis: the image and its padding."""
+    """The period along each axis: the padded image."""
     h, w = (size + sum(pads) for size, pads in zip(g.image, g.padding, strict=True))
     return h, w
 
 
 def _multiply(g: Geometry, factors: str, a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
-    """Two factors, given by their letters, into the third; axis 1 or 2 of both is summed over."""
+    """Multiplies two factors in the Fourier domain.
+
+    Args:
+      g: the geometry of the convolution.
+      factors: letters of both factors and of the result, such as "xwy".
+      a: the first factor, spatial axes first.
+      b: the second factor, spatial axes first.
+      axis_a: the axis of a to sum over, 1 or 2, without the rows.
+      axis_b: the axis of b to sum over.
+    """
     rows, cols = (_matrices(g, axis) for axis in (0, 1))
     first, second, out = factors
     a, b = _apply(rows[first], a), _apply(rows[second], b)
 
-    def row(_, inputs):  # a row of frequencies at a time: all of them at once leave the cache
+    def row(_, inputs):  # one row of frequencies at a time stays in the cache
         a, b = (_apply(cols[letter], v) for letter, v in zip((first, second), inputs, strict=True))
         product = lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((0,), (0,))))
         return None, _apply(cols[out].T, product)

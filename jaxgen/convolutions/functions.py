@@ -1,4 +1,4 @@
-"""The two functions: strided and transposed convolution with PyTorch's padding."""
+"""The functions `conv` and `conv_transpose`, with PyTorch's padding."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,14 +20,14 @@ def conv(
     strides: int | Sequence[int] = 1,
     padding: Padding = 0,
 ) -> Array:
-    """Strided convolution, as torch.nn.functional.conv2d and lax.conv_general_dilated give it.
+    """Strided convolution, as in torch.nn.functional.conv2d and lax.conv_general_dilated.
 
     y[i, j] = Σ_ab x[i s - p + a, j s - p + b] w[a, b], of size (H + 2p - k) // s + 1.
 
     Args:
       images: [..., H, W, C], any number of leading axes.
       kernel: [kh, kw, C, features], linen's layout; torch's weight.transpose(2, 3, 1, 0).
-      strides: the kernel's step, one for both axes or a pair.
+      strides: of the kernel, one for both axes or a pair.
       padding: zeros on each side: an int, one int per axis, or a (before, after) pair per axis;
         or "SAME" or "VALID" as in linen.
 
@@ -60,21 +60,21 @@ def conv_transpose(
     padding: Padding = 0,
     output_padding: int | Sequence[int] = 0,
 ) -> Array:
-    """Transposed convolution, as torch.nn.functional.conv_transpose2d gives it.
+    """Transposed convolution, as in torch.nn.functional.conv_transpose2d.
 
-    The exact adjoint of `conv` with the same kernel, strides and padding. Each pixel of the
-    images spreads into a patch:
+    The adjoint of `conv` with the same kernel, strides and padding. Each pixel of the images
+    contributes a patch:
     y[i s - p + a, j s - p + b] += w[a, b] x[i, j], of size (H - 1) s - 2p + k + output_padding.
 
     Args:
       images: [..., H, W, C], any number of leading axes.
       kernel: [kh, kw, features, C], linen's layout with transpose_kernel=True; torch's
         weight.transpose(2, 3, 1, 0).
-      strides: the step between patches, one for both axes or a pair.
-      padding: rows and columns taken away from each side: an int, one int per axis, or a
+      strides: the distance between patches, one for both axes or a pair.
+      padding: rows and columns removed from each side: an int, one int per axis, or a
         (before, after) pair per axis.
-      output_padding: rows and columns added at the end, less than the strides: among the sizes
-        that `conv` would bring to H, which one is meant.
+      output_padding: rows and columns added at the end, less than the strides. It selects one of
+        the sizes that `conv` maps to H.
 
     Returns:
       [..., height, width, features], in the wider of the two dtypes. Below float32, sums are

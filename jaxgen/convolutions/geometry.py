@@ -9,12 +9,12 @@ Pair = tuple[int, int]
 
 
 class Geometry(NamedTuple):
-    """How a kernel steps over an image: everything about a convolution but batch and channels.
+    """The sizes of a convolution except batch and channels.
 
     Attributes:
-      image: height and width of the large side, x.
+      image: height and width of x, the side before a strided convolution.
       kernel: height and width of the kernel.
-      strides: the kernel's step, per axis.
+      strides: of the kernel, per axis.
       padding: zeros before and after x, per axis.
     """
 
@@ -25,7 +25,7 @@ class Geometry(NamedTuple):
 
     @property
     def grid(self) -> Pair:
-        """Height and width of the small side, y: the places that the kernel takes."""
+        """Height and width of y: the positions of the kernel over the padded image."""
         h, w = (
             (size + before + after - taps) // stride + 1
             for size, taps, stride, (before, after) in zip(*self, strict=True)
@@ -34,7 +34,7 @@ class Geometry(NamedTuple):
 
     @property
     def phase_taps(self) -> Pair:
-        """Taps of the kernel that meet one phase of the image: kernel / strides, rounded up."""
+        """Kernel taps per phase of the image: kernel / strides, rounded up."""
         h, w = (-(-taps // stride) for taps, stride in zip(self.kernel, self.strides, strict=True))
         return h, w
 
@@ -45,13 +45,13 @@ class Geometry(NamedTuple):
 
 
 def convolution(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair]) -> Array:
-    """XLA's own, of images [N, H, W, C] and a kernel [kh, kw, C, features]."""
+    """XLA's convolution of images [N, H, W, C] with a kernel [kh, kw, C, features]."""
     layout = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=layout)
 
 
 def fit(a: Array, lead: Pair, shape: Pair) -> Array:
-    """Give [N, H, W, C] `lead` rows and columns of zeros in front, and crop or pad it to shape."""
+    """Prepends `lead` rows and columns of zeros to [N, H, W, C], then crops or pads to shape."""
     edges = [
         (before, size - before - have, 0)
         for before, size, have in zip(lead, shape, a.shape[1:3], strict=True)
@@ -60,5 +60,5 @@ def fit(a: Array, lead: Pair, shape: Pair) -> Array:
 
 
 def unfit(a: Array, lead: Pair, shape: Pair) -> Array:
-    """Take the `lead` rows and columns in front away again, and crop or pad to shape."""
+    """Removes the first `lead` rows and columns of [N, H, W, C], then crops or pads to shape."""
     return fit(a, (-lead[0], -lead[1]), shape)

@@ -1,14 +1,14 @@
-"""Kernels of two taps a phase, in 9 matrix products where the definition takes 16.
+"""Convolution with two taps per phase in 9 matrix products, where the definition takes 16.
 
-By its phases, a kernel of 4 taps and stride 2 is one of 2 taps and stride 1. Two neighbouring
-places of it take three products instead of four,
+Split into phases, a kernel of 4 taps and stride 2 is one of 2 taps and stride 1. Two adjacent
+outputs then take three products instead of four,
 
     y0 = x0 w0 + x1 w1 = (x0 - x1) w0 + x1 (w0 + w1)
     y1 = x1 w0 + x2 w1 = x1 (w0 + w1) + (x2 - x1) w1,
 
-that is Σ_ia y[i] x[i + a] w[a] = Σ_r (X x)_r (Y y)_r (Y w)_r with X and Y of three rows: one sum
-for all three computations, leave one factor out and apply its matrix transposed. Along two axes
-there are nine. The matrices hold 0 and ±1 alone, so that rounding stays what it was.
+that is Σ_ia y[i] x[i + a] w[a] = Σ_r (X x)_r (Y y)_r (Y w)_r with matrices X and Y of three rows.
+This sum gives all three products: leave one factor out and apply its matrix transposed. Along two
+axes there are nine terms. All entries of the matrices are 0 or ±1, so rounding errors stay small.
 (Karatsuba & Ofman, 1962; Winograd's F(2, 2), 1980.)
 """
 
@@ -24,17 +24,17 @@ from jaxgen.convolutions.phases import join, join_kernel, split, split_kernel
 
 
 def applies(g: Geometry) -> bool:
-    """Whether the kernel has two taps a phase along both axes."""
+    """Whether the kernel has two taps per phase along both axes."""
     return g.phase_taps == (2, 2)
 
 
 def tiles(g: Geometry) -> Pair:
-    """Two places by two make a tile; the last ones may reach past the grid."""
+    """Number of tiles of 2x2 outputs, per axis; the last ones may reach past the output."""
     h, w = (-(-size // 2) for size in g.grid)
     return h, w
 
 
-# ---- the matrices, X for windows of three and Y for windows of two, and their transposes
+# ---- the matrices X, on windows of three, and Y, on windows of two, and their transposes
 
 
 def _x(a: Array, b: Array, c: Array) -> list[Array]:
@@ -59,16 +59,16 @@ def _y_transposed(a: Array, b: Array, c: Array, axis: int) -> list[Array]:
 
 
 def _apply(matrix, length: int, num_tiles: Pair, a: Array) -> Array:
-    """The matrix on windows of this length at every second pixel: [9, N * h * w, C]."""
+    """Applies a matrix to windows of this length at every second pixel: [9, N * h * w, C]."""
     h, w = (2 * size - 1 for size in num_tiles)
-    # Rows, stacked, then columns: all nine sums at once compile to slow code.
+    # Rows, then columns: nine sums in one step compile to slow code.
     a = jnp.stack(matrix(*(a[:, i : i + h : 2] for i in range(length))))
     a = jnp.stack(matrix(*(a[:, :, :, j : j + w : 2] for j in range(length))))
     return a.reshape(9, -1, a.shape[-1])
 
 
 def _apply_transposed(matrix, num_tiles: Pair, z: Array) -> Array:
-    """The way back: even and odd pixels, interleaved."""
+    """The adjoint of `_apply`: even and odd pixels, interleaved."""
     z = z.reshape(3, 3, -1, *num_tiles, z.shape[-1])
     z = jnp.stack(matrix(z[0], z[1], z[2], 3), 4)  # [3 for rows, N, h, w, 2, C]
     z = z.reshape(*z.shape[:3], -1, z.shape[-1])
@@ -76,7 +76,7 @@ def _apply_transposed(matrix, num_tiles: Pair, z: Array) -> Array:
     return z.reshape(z.shape[0], -1, *z.shape[3:])
 
 
-# ---- what they are applied to: the image by its phases, the grid, the kernel by its phases
+# ---- applied to the phases of the image, to the output, and to the phases of the kernel
 
 
 def _image_factor(g: Geometry, x: Array) -> Array:
@@ -94,14 +94,14 @@ def _grid_factor(g: Geometry, y: Array) -> Array:
 
 
 def _tiled(g: Geometry, y: Array) -> Array:
-    """The four places of every tile apart, channels first: [2 columns, 2 rows, cy, N * h * w]."""
+    """The four outputs of every tile, channels first: [2 columns, 2 rows, cy, N * h * w]."""
     (h, w), (n, *_, cy) = tiles(g), y.shape
     y = fit(y, (0, 0), (2 * h, 2 * w)).reshape(n, h, 2, w, 2, cy)
     return y.transpose(4, 2, 5, 0, 1, 3).reshape(2, 2, cy, -1)
 
 
 def _grid_factor_of_tiles(y: Array) -> Array:
-    """`_grid_factor` transposed, of what `_tiled` gives: [9, cy, N * h * w]."""
+    """`_grid_factor` transposed, from the result of `_tiled`: [9, cy, N * h * w]."""
     y = jnp.stack(_y(y[:, 0], y[:, 1]))
     return jnp.stack(_y(y[:, 0], y[:, 1])).reshape(9, *y.shape[2:])
 
@@ -120,7 +120,7 @@ def _kernel(g: Geometry, z: Array) -> Array:
     return join_kernel(g, w.reshape(2, 2, *z.shape[1:]))
 
 
-# ---- the three computations
+# ---- the three products
 
 
 def _product(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:

@@ -1,4 +1,4 @@
-"""Drop-in linen layers: Conv and ConvTranspose."""
+"""Linen layers: Conv and ConvTranspose."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,11 +17,11 @@ _transpose_init = jax.nn.initializers.variance_scaling(
 
 
 class Conv(nn.Module):
-    """Strided convolution of images [..., H, W, C]: `conv` with a bias, in linen's clothes.
+    """Strided convolution of images [..., H, W, C]: `conv` with a bias, as a linen module.
 
     The output has size (H + 2 * padding - kernel_size) // strides + 1, as in torch.nn.Conv2d.
-    Parameters are "kernel" [kh, kw, C, features] and "bias" [features]: linen's own Conv has the
-    same, and its checkpoints load.
+    Parameters are "kernel" [kh, kw, C, features] and "bias" [features], as in linen's own Conv,
+    whose checkpoints load.
 
     Attributes:
       features: channels of the output.
@@ -60,20 +60,20 @@ class Conv(nn.Module):
 
 
 class ConvTranspose(nn.Module):
-    """Transposed convolution of images [..., H, W, C]: `conv_transpose` with a bias, for linen.
+    """Transposed convolution of images [..., H, W, C]: `conv_transpose` with a bias.
 
     The output has size (H - 1) * strides - 2 * padding + kernel_size + output_padding, as in
     torch.nn.ConvTranspose2d. Parameters are "kernel" [kh, kw, features, C] and "bias" [features]:
     the layout of linen's ConvTranspose(transpose_kernel=True), whose checkpoints load. A kernel
     of linen's default, transpose_kernel=False, is kernel[::-1, ::-1].swapaxes(2, 3) here.
-    linen's padding means something else: padding p here is k - 1 - p there.
+    Padding p here is padding k - 1 - p in linen.
 
     Attributes:
       features: channels of the output.
       kernel_size: an int, or one per axis.
       strides: an int, or one per axis.
-      padding: what is taken away from each side: an int, an int per axis or (before, after)
-        pairs per axis.
+      padding: rows and columns removed from each side: an int, an int per axis or
+        (before, after) pairs per axis.
       output_padding: rows and columns added at the end, less than the strides.
       use_bias: add a bias.
       dtype: of the computation; None takes the widest of images and parameters.

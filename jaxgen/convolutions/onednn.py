@@ -1,17 +1,16 @@
-"""The definition, by oneDNN, which the wheels of jaxlib carry but leave unused.
+"""Convolution by oneDNN, which the wheels of jaxlib contain and XLA does not use by default.
 
-It is the library that PyTorch's convolutions on a CPU come from. Its convolution reads the image
-where it lies and keeps a block of the output in registers: no patch is ever written. There is none
-for the gradient in the kernel, but its matrix product shares out among processors the places that
-it sums over, where XLA's shares out the few numbers of a thin kernel.
+PyTorch's convolutions on CPU come from the same library. oneDNN's convolution reads the image in
+place and keeps a block of the output in registers, so no patches are written. It has no convolution
+for the gradient with respect to the kernel, but its matrix product divides the axis that is summed
+over among processors, where XLA's divides the few rows and columns of a thin kernel.
 
-XLA compiles calls of the targets `__onednn$convolution` and `__onednn$matmul` to it, and calls them
-on nobody's behalf by itself. How a convolution is described to a target is XLA's own affair and has
-changed before; a wrong description can end the process. A program with such a call is compiled anew
-in every process: it cannot be kept. So it is for who asks, by JAXGEN_ONEDNN=1 in the environment
-before the first convolution, with the versions of jaxlib that it was tested with, and where a first
-convolution comes out right. Everywhere else, and in programs to be exported, which have to run
-elsewhere, the other forms do the work.
+XLA compiles custom calls to `__onednn$convolution` and `__onednn$matmul` to oneDNN, but does not
+emit them in its default configuration. The format of their options is internal to XLA and has
+changed before; an invalid one can abort the process. A program with such a call cannot be stored in
+the compilation cache. Therefore this form is used only if JAXGEN_ONEDNN=1 is set in the environment
+before the first convolution, the version of jaxlib is one it was tested with, and a first
+convolution gives the right result. Otherwise, and in exported programs, other forms are used.
 """
 
 import json
@@ -39,18 +38,18 @@ from jaxgen.convolutions.phases import join, split_kernel
 from jaxgen.errors import UserError
 
 VARIABLE = "JAXGEN_ONEDNN"
-TESTED = ("0.10.2", "0.12.0.1")  # versions of jaxlib: the newest for Python 3.11, and above
-LANES = 16  # features a register of AVX-512 holds
+TESTED_VERSIONS = ("0.10.2", "0.12.0.1")  # of jaxlib: the newest for Python 3.11, and for 3.12 on
+LANES = 16  # float32 numbers in a register of AVX-512
 Pads = tuple[Pair, Pair]
 
 
 def applies(dtype: Any) -> bool:
-    """Whether it was asked for, can be had, and takes this dtype."""
-    return dtype == jnp.float32 and wanted() and available()
+    """Whether oneDNN is enabled and available, and supports this dtype."""
+    return dtype == jnp.float32 and enabled() and available()
 
 
-def wanted() -> bool:
-    """Whether the environment asks for it.
+def enabled() -> bool:
+    """Whether JAXGEN_ONEDNN=1 is set in the environment.
 
     Raises:
       UserError: for a value of JAXGEN_ONEDNN that is neither 0 nor 1.
@@ -63,11 +62,8 @@ def wanted() -> bool:
 
 @cache
 def available() -> bool:
-    """Whether this jaxlib computes a first convolution by the target, and rightly.
-
-    Warns once where it does not.
-    """
-    reason = _hindrance()
+    """Whether a first convolution by oneDNN gives the right result. Warns once if not."""
+    reason = _unavailable_reason()
     if reason:
         warnings.warn(f"{VARIABLE}=1 has no effect: {reason}", stacklevel=2)
     else:  # what calls it cannot be kept, and JAX would say so of each program
@@ -75,10 +71,10 @@ def available() -> bool:
     return reason is None
 
 
-def _hindrance() -> str | None:
+def _unavailable_reason() -> str | None:
     version = jaxlib.version.__version__
-    if version not in TESTED:
-        return f"expected jaxlib in one of the versions {', '.join(TESTED)}, got {version}"
+    if version not in TESTED_VERSIONS:
+        return f"expected jaxlib in one of the versions {', '.join(TESTED_VERSIONS)}, got {version}"
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return f"expected Linux on x86-64, got {sys.platform} on {platform.machine()}"
     g = Geometry((5, 4), (3, 2), (2, 1), ((1, 0), (0, 1)))
@@ -88,20 +84,20 @@ def _hindrance() -> str | None:
     )
     try:
         with jax.ensure_compile_time_eval(), jax.default_device(jax.devices("cpu")[0]):
-            for ours, right, *arguments in (
+            for ours, reference, *arguments in (
                 (convolve, direct.convolve, x, w),
                 (correlate, direct.correlate, x, y),
             ):
-                first, second = (jax.jit(partial(f, g))(*arguments) for f in (ours, right))
+                first, second = (jax.jit(partial(f, g))(*arguments) for f in (ours, reference))
                 if not jnp.array_equal(first, second):  # integers below 2**24 are exact
-                    return "a first convolution came out wrong"
+                    return "a first convolution gave a wrong result"
     except RuntimeError as error:  # no CPU, or no such target in this build
         return str(error).splitlines()[0]
     return None
 
 
 def _primitive(target: str, plain: Callable[..., Array], describe: Callable[..., Any]) -> Primitive:
-    """A call of the target; of the same shape as `plain`, which takes its place when exported."""
+    """A primitive that calls the target. Exported programs contain `plain` instead."""
     primitive = Primitive(target)
 
     @primitive.def_abstract_eval
@@ -121,7 +117,7 @@ def _primitive(target: str, plain: Callable[..., Array], describe: Callable[...,
 
 
 def _describe_convolution(x: Any, w: Any, *, strides: Pair, padding: Pads) -> dict[str, Any]:
-    """XLA's OneDnnConvolutionConfig: which axis means what, and the window."""
+    """XLA's OneDnnConvolutionConfig: the meaning of each axis, and the window."""
     del x
     images = {"dims": 4, "data": {"batch_dim": 0, "feature_dim": 3, "spatial_dims": [1, 2]}}
     axes = {"input_feature_dim": 2, "output_feature_dim": 3, "spatial_dims": [0, 1]}
@@ -137,7 +133,7 @@ def _describe_convolution(x: Any, w: Any, *, strides: Pair, padding: Pads) -> di
 
 
 def _describe_product(a: Any, b: Any) -> dict[str, Any]:
-    """XLA's OneDnnMatMulConfig: two matrices, row by row."""
+    """XLA's OneDnnMatMulConfig: two matrices in row-major order."""
     del a, b
     matrix = {"dims": 2, "tensor": {"dimensions": [1, 2]}}  # counted from 1
     return {"onednn_matmul_config": {"lhs": matrix, "rhs": matrix, "result": matrix}}
@@ -148,12 +144,12 @@ _product = _primitive("__onednn$matmul", jnp.matmul, _describe_product)
 
 
 def convolve(g: Geometry, x: Array, w: Array) -> Array:
-    """As it is defined."""
+    """By oneDNN's convolution."""
     return _convolution.bind(x, w, strides=g.strides, padding=g.padding)
 
 
 def transpose(g: Geometry, y: Array, w: Array) -> Array:
-    """By phases, as a convolution of stride 1 with the kernel turned round."""
+    """A convolution of stride 1 with the flipped kernel, over the phases of the image."""
     padding, lead = _cut(g)
     w = split_kernel(g, w)[::-1, ::-1].swapaxes(2, 3)
     x = _convolution.bind(y, w, strides=(1, 1), padding=padding)
@@ -161,7 +157,7 @@ def transpose(g: Geometry, y: Array, w: Array) -> Array:
 
 
 def correlate(g: Geometry, x: Array, y: Array) -> Array:
-    """As `direct.correlate`, always with planes."""
+    """`direct.correlate` by oneDNN's matrix product, always with planes."""
     cx, cy = x.shape[3], y.shape[3]
     w = sum_chunks(
         lambda x, y: _product.bind(direct.planes(g, x), y.reshape(-1, cy)),
@@ -173,7 +169,7 @@ def correlate(g: Geometry, x: Array, y: Array) -> Array:
 
 
 def _cut(g: Geometry) -> tuple[Pads, Pads]:
-    """Zeros around the grid that leave out phases of the image's padding, and what stays of it."""
+    """Padding of y that skips phases within the image's padding, and the padding that remains."""
     padding, lead = [], []
     for axis in (0, 1):
         before, stride, taps = g.lead[axis], g.strides[axis], g.phase_taps[axis]

@@ -1,8 +1,8 @@
-"""A strided convolution as one of stride 1, over the phases of its image.
+"""A strided convolution as one of stride 1 over the phases of its image.
 
-Pixels whose place is the same modulo the strides make a phase. With the phases side by side as
-channels, [h + q - 1, w + q - 1, sh * sw * C] for a grid of h x w places and q = kernel / strides
-taps a phase, the kernel steps from pixel to pixel.
+A phase consists of the pixels whose position is the same modulo the strides. With the phases
+stacked as channels, [h + q - 1, w + q - 1, sh * sw * C] for an output of h x w pixels and
+q = kernel / strides taps per phase, the convolution has stride 1.
 """
 
 import jax.numpy as jnp
@@ -11,10 +11,10 @@ from jax import Array
 from jaxgen.convolutions.geometry import Geometry, Pair, fit, unfit
 
 
-def split(g: Geometry, x: Array, places: Pair) -> Array:
-    """The phases of an image [N, H, W, C], with its padding, as far as `places` of the kernel."""
+def split(g: Geometry, x: Array, size: Pair) -> Array:
+    """The phases of padded images [N, H, W, C], as many as an output of this size needs."""
     (sh, sw), (qh, qw), (n, *_, c) = g.strides, g.phase_taps, x.shape
-    rows, cols = places[0] + qh - 1, places[1] + qw - 1
+    rows, cols = size[0] + qh - 1, size[1] + qw - 1
     x = fit(x, g.lead, (rows * sh, cols * sw)).reshape(n, rows, sh, cols, sw * c)
     return x.transpose(0, 1, 3, 2, 4).reshape(n, rows, cols, sh * sw * c)
 

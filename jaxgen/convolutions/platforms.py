@@ -1,8 +1,8 @@
-"""How each platform computes the three products: the CPU by the form of least cost, others by XLA.
+"""How each platform computes the three products: CPU by the form of least cost, others by XLA.
 
-On CPU, XLA's own forms of the two gradients can be a hundred times slower than its matrix
-products; the choice is among forms made of those. Elsewhere vendors' libraries have kernels for
-exactly these three: forward, backward data, backward filter.
+On CPU, XLA's own convolutions for the two gradients can be a hundred times slower than its matrix
+products, so the forms there are built from matrix products. On accelerators the vendors' libraries
+have kernels for the three products: forward, backward data and backward filter.
 """
 
 from functools import partial
@@ -46,7 +46,7 @@ def on_any(name: str, g: Geometry, a: Array, b: Array) -> Array:
 @partial(jax.jit, static_argnums=(0, 1))
 def on_cpu(name: str, g: Geometry, a: Array, b: Array) -> Array:
     """By the form of least cost, in at least float32."""
-    if not isinstance(a.shape[0], int):  # exported for any batch size: there are no chunks to cut
+    if not isinstance(a.shape[0], int):  # exported for any batch size: chunks need a number
         return _XLA[name](g, a, b)
     wide = jnp.promote_types(a.dtype, jnp.float32)
     cx = b.shape[2] if name != "correlate" else a.shape[3]

@@ -25,8 +25,8 @@ FACTORS = {"convolve": "xw", "transpose": "yw", "correlate": "xy"}
 RESULT = {"convolve": "y", "transpose": "x", "correlate": "w"}
 _NAME = {result: name for name, result in RESULT.items()}
 
-# For each axis that vmap added, outermost first: whether the first factor has it, and the second.
-# The result has all of them in front.
+# For each axis that vmap added, outermost first: whether the first and the second factor have it.
+# They are leading axes; the result has all of them.
 MappedAxes = tuple[tuple[bool, bool], ...]
 
 
@@ -46,16 +46,16 @@ def correlate(g: Geometry, x: Array, y: Array) -> Array:
 
 
 def _product(name: str, g: Geometry, a: Array, b: Array) -> Array:
-    # The precision is the caller's: the product may be compiled where another one is set.
+    # Read here: when the primitive is lowered, another precision may be set.
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     a, b = _equally_varying(a, b)
     return _primitive.bind(a, b, name=name, geometry=g, mapped=(), precision=precision)
 
 
 def _equally_varying(a: Array, b: Array) -> tuple[Array, Array]:
-    """Both factors as different on every device of a shard_map as either is.
+    """Both factors, varying over the same mesh axes of a shard_map.
 
-    The gradient in a factor that all devices share is then summed over them.
+    The transpose of the cast sums the gradient of a shared factor over the devices.
     """
     first, second = (jax.typeof(v).manual_axis_type.varying for v in (a, b))
     if first != second:
