@@ -1,12 +1,13 @@
-"""Strided and transposed convolution on CPU: jaxgen against PyTorch, forward and both gradients.
+"""Strided and transposed convolution on CPU, value and both gradients, against other libraries.
 
-    python benchmarks/convolutions.py            # every row, some minutes
+    python benchmarks/convolutions.py            # PyTorch and jaxgen, some minutes
     python benchmarks/convolutions.py --quick    # fewer repeats
-    python benchmarks/convolutions.py --plain    # also plain jax.lax, once, with a time limit
+    python benchmarks/convolutions.py --layers   # adds flax's and equinox's own layers
+    python benchmarks/convolutions.py --report   # prints the table of the results on disk
 
-PyTorch and JAX run in separate processes and are measured in turns, because in one process their
-thread pools would disturb each other. Each runs on the same processors with the same number of
-threads. The table is printed as Markdown and written to benchmarks/results/, one file per machine.
+PyTorch and JAX run in separate processes, because the thread pools of one library slow down the
+other in one process. They take turns, on the same processors with the same number of threads. The
+table is printed as markdown. The results are written to benchmarks/results/, one file per machine.
 """
 
 import argparse
@@ -28,12 +29,12 @@ from benchmarks.layers import (  # noqa: E402
     ROWS,
     Measures,
     jax_measures,
-    plain_milliseconds,
     torch_measures,
 )
 from benchmarks.measuring import ask, markdown, ratios, spread  # noqa: E402
+from benchmarks.other_layers import LIBRARIES, serve_milliseconds  # noqa: E402
 
-# ---- a process for each side, which reads from standard input what to measure next
+# ---- a process for each side, which reads orders from its standard input
 
 
 def worker(side: str, threads: int) -> None:
@@ -75,17 +76,22 @@ def race(threads: int, repeats: int) -> dict[str, dict[str, list[float]]]:
     return rows
 
 
-def plain(index: int, threads: int, cap: float) -> float | str:
-    """Seconds that plain jax.lax takes for a row, or that it takes longer than the cap."""
-    process = start("--worker", f"plain{index}", "--threads", str(threads))
+def other_layer(library: str, index: int, options: argparse.Namespace) -> float | str:
+    """Milliseconds of a library's own layer, or that a call takes longer than --cap."""
+    process = start(
+        "--worker",
+        f"{library} {index}",
+        *("--threads", str(options.threads), "--repeats", str(options.repeats)),
+    )
     assert process.stdout
-    process.stdout.readline()  # compiled
+    if not process.stdout.readline():  # compiled
+        raise SystemExit(f"{library} stopped: see its message above")
     try:
-        return json.loads(process.communicate(timeout=cap)[0])
+        return json.loads(process.communicate(timeout=options.cap)[0])
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        return f"over {1e3 * cap:.0f}"
+        return f"over {1e3 * options.cap:.0f}"
 
 
 # ---- results
@@ -97,23 +103,25 @@ HEADER = (
     "PyTorch / jaxgen, fwd",
     "all, one call",
     "all, in a loop",
-    "plain lax, all, ms",
+    "flax, all, ms",
+    "equinox, all, ms",
 )
 
 
 def table(result: dict[str, Any]) -> str:
     """The result as markdown."""
     rows = dict(result["rows"])
+    others = [f"{library}_all" for library in LIBRARIES]
     layers = [rows[row.name] for row in GENERATOR]
     rows["the five generator layers"] = {
         k: [sum(turn) for turn in zip(*(layer[k] for layer in layers), strict=True)]
         for k in layers[0]
-        if k != "plain_all"
+        if k not in others
     }
     lines = []
     for name, times in rows.items():
-        median = {k: statistics.median(v) for k, v in times.items() if k != "plain_all"}
-        slow = times.get("plain_all", "")
+        median = {k: statistics.median(v) for k, v in times.items() if k not in others}
+        slow = [times.get(key, "") for key in others]
         cells = (
             name,
             f"{median['torch_forward']:.1f} / {median['torch_all']:.1f}",
@@ -121,10 +129,19 @@ def table(result: dict[str, Any]) -> str:
             spread(ratios(times["torch_forward"], times["jax_forward"])),
             spread(ratios(times["torch_all"], times["jax_all"])),
             spread(ratios(times["torch_all"], times["jax_loop"])),
-            slow if isinstance(slow, str) else f"{slow:.0f}",
+            *(value if isinstance(value, str) else f"{value:,.0f}" for value in slow),
         )
         lines.append(cells)
     return markdown(HEADER, lines)
+
+
+def keep_other_layers(path: Path, result: dict[str, Any]) -> None:
+    """Takes over earlier times of flax's and equinox's layers."""
+    known = json.loads(path.read_text()) if path.exists() else {"rows": {}, "versions": {}}
+    for name, times in result["rows"].items():
+        earlier = known["rows"].get(name, {})
+        times |= {key: value for key, value in earlier.items() if key not in times}
+    result["versions"] = known["versions"] | result["versions"]
 
 
 def main() -> None:
@@ -133,23 +150,32 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="3 repeats instead of --repeats")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--plain", action="store_true", help="only plain jax.lax, once a row")
-    parser.add_argument("--cap", type=float, default=10, help="seconds for a call of plain lax")
+    parser.add_argument("--layers", action="store_true", help="only flax's and equinox's layers")
+    parser.add_argument("--cap", type=float, default=60, help="seconds for a row of --layers")
+    parser.add_argument("--report", action="store_true", help="only print the results on disk")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     measuring.pin(options.threads)
+    if options.worker in ("torch", "jax"):
+        worker(options.worker, options.threads)
+        return
     if options.worker:
-        if options.worker.startswith("plain"):
-            print(json.dumps(plain_milliseconds(ROWS[int(options.worker[5:])])), flush=True)
-        else:
-            worker(options.worker, options.threads)
+        library, index = options.worker.split()
+        serve_milliseconds(library, ROWS[int(index)], options.repeats)
         return
 
     path = measuring.results_path("convolutions", measuring.processor(), options.threads)
-    if options.plain:
+    if options.report:
+        print(table(json.loads(path.read_text())))
+        return
+    if options.layers:
         result = json.loads(path.read_text())
         for index, row in enumerate(ROWS):
-            result["rows"][row.name]["plain_all"] = plain(index, options.threads, options.cap)
+            for library in LIBRARIES:
+                found = other_layer(library, index, options)
+                result["rows"][row.name][f"{library}_all"] = found
+                print(row.name, library, found, flush=True)
+        result["versions"] |= measuring.versions(LIBRARIES)
     else:
         result = {
             "machine": measuring.machine(options.threads),
@@ -158,10 +184,7 @@ def main() -> None:
             "unit": "milliseconds",
             "rows": race(options.threads, 3 if options.quick else options.repeats),
         }
-        known = json.loads(path.read_text())["rows"] if path.exists() else {}
-        for name, times in result["rows"].items():
-            if "plain_all" in known.get(name, {}):
-                times["plain_all"] = known[name]["plain_all"]
+        keep_other_layers(path, result)
     print(table(result))
     measuring.write(path, result)
     print(f"\nwritten to {path.relative_to(ROOT)}")

@@ -3,7 +3,6 @@
 Neither library is imported before it is measured: each side runs in a process of its own.
 """
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -97,32 +96,12 @@ def torch_measures(row: Row, threads: int) -> Measures:
     return {"forward": milliseconds(forward), "all": milliseconds(everything)}
 
 
-def jax_layers(row: Row) -> tuple[Callable, Callable]:
-    """jaxgen's layer, and the same in plain jax.lax."""
-    from jax import lax
-
+def jax_layer(row: Row) -> Callable:
+    """jaxgen's layer: (images, kernel) -> output."""
     from jaxgen.convolutions import conv, conv_transpose
 
-    ours, edge = conv_transpose if row.transposed else conv, row.padding
-
-    def layer(images, kernel):
-        return ours(images, kernel, row.stride, row.padding)
-
-    def plain(images, kernel):
-        if not row.transposed:
-            return lax.conv_general_dilated(
-                images,
-                kernel,
-                (row.stride,) * 2,
-                ((edge, edge),) * 2,
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
-        side = row.kernel - 1 - edge
-        return lax.conv_transpose(
-            images, kernel, (row.stride,) * 2, ((side, side),) * 2, transpose_kernel=True
-        )
-
-    return layer, plain
+    function = conv_transpose if row.transposed else conv
+    return lambda images, kernel: function(images, kernel, row.stride, row.padding)
 
 
 def jax_arrays(row: Row, layer: Callable, steps: int):
@@ -154,7 +133,7 @@ def jax_measures(row: Row, threads: int) -> Measures:
     import jax
     import jax.numpy as jnp
 
-    layer, _ = jax_layers(row)
+    layer = jax_layer(row)
     images, kernel, cotangents = jax_arrays(row, layer, LOOP)
     forward, everything = jax.jit(layer), jax.jit(with_gradients(layer))
 
@@ -177,17 +156,3 @@ def jax_measures(row: Row, threads: int) -> Measures:
         "all": milliseconds(lambda: jax.block_until_ready(everything(first, kernel, cotangent))),
         "loop": lambda: steps() / LOOP,
     }
-
-
-def plain_milliseconds(row: Row) -> float:
-    """Plain jax.lax, value and both gradients, the second call."""
-    import jax
-
-    _, plain = jax_layers(row)
-    images, kernel, cotangents = jax_arrays(row, plain, 1)
-    everything = jax.jit(with_gradients(plain)).lower(images[0], kernel, cotangents[0]).compile()
-    arguments = images[0] + 0, kernel, cotangents[0] + 0
-    print(json.dumps("compiled"), flush=True)
-    start = time.perf_counter()
-    jax.block_until_ready(everything(*arguments))
-    return 1e3 * (time.perf_counter() - start)
