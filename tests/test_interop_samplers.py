@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import jax
@@ -161,6 +162,39 @@ def test_exported_samplers_run_with_jax_alone(name, tmp_path):
     np.testing.assert_allclose(images["decoded"], decoded, atol=1e-6)
     np.testing.assert_allclose(images["few"], decoded[:2], atol=1e-6)
     np.testing.assert_allclose(images["sampled"], sampled, atol=1e-6)
+
+
+def call(path, name, *arguments):
+    archive = zipfile.ZipFile(path)
+    return jax.export.deserialize(bytearray(archive.read(name))).call(*arguments)
+
+
+def test_exported_programs_of_your_own_learner_and_model(tmp_path):
+    model, learner, state = own()
+    latents = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
+    interop.export(tmp_path / "own.zip", learner, state, author="me")
+    about = json.loads(zipfile.ZipFile(tmp_path / "own.zip").read("about.json"))
+    assert about == {
+        "system": "",
+        "hyperparameters": {"author": "me"},
+        "latent_size": 3,
+        "labelled": False,
+    }
+    decoded = call(tmp_path / "own.zip", "decode", latents)
+    np.testing.assert_allclose(decoded, learner.decode(state, latents), atol=1e-6)
+    variables = model.init(jax.random.key(2))
+    interop.export(tmp_path / "model.zip", model, variables)
+    key, places = jax.random.key(1), np.zeros(4, np.float32)
+    sampled = call(tmp_path / "model.zip", "sample", key, places)
+    np.testing.assert_allclose(sampled, model.sample(variables, 4, key), atol=1e-6)
+
+
+def test_models_that_do_not_sample_are_not_exported(tmp_path):
+    model, _, _ = own()
+    mute = model._replace(sample=None)
+    with pytest.raises(UserError, match="expected a model with `sample` and `decode`"):
+        interop.export(tmp_path / "model.zip", mute, mute.init(jax.random.key(2)))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_command_line_there_and_back(tmp_path):

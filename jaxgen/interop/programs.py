@@ -1,6 +1,5 @@
 """Trained models as programs that run with JAX alone."""
 
-import inspect
 import io
 import json
 import zipfile
@@ -10,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgen import systems
 from jaxgen._files import expanded
 from jaxgen.errors import UserError
 from jaxgen.interop.samplers import System, as_json, build, check_state
@@ -58,11 +56,7 @@ def export(path: str | Path, system: System, state: PyTree, **hyperparameters: A
             "expected a model with `sample` and `decode`, got one without: export one that has them"
         )
     configuration = as_json(hyperparameters)
-    known = {
-        key: parameter.default
-        for key, parameter in inspect.signature(getattr(systems, name)).parameters.items()
-    } | hyperparameters
-    latent_size, labelled = known["latent_size"], "num_classes" in known
+    labelled = learner.num_classes > 0
 
     def sample(key: jax.Array, places: jax.Array) -> jax.Array:
         labels = {"labels": places} if labelled else {}
@@ -73,13 +67,13 @@ def export(path: str | Path, system: System, state: PyTree, **hyperparameters: A
 
     (n,) = jax.export.symbolic_shape("n")
     key = jax.eval_shape(lambda: jax.random.key(0))
-    latents = jax.ShapeDtypeStruct((n, latent_size), jnp.float32)
+    latents = jax.ShapeDtypeStruct((n, learner.latent_size), jnp.float32)
     places = jax.ShapeDtypeStruct((n,), jnp.int32 if labelled else jnp.float32)
     arguments = {"sample": (key, places), "decode": (latents, places)[: 1 + labelled]}
     about = {
         "system": name,
         "hyperparameters": json.loads(configuration),
-        "latent_size": latent_size,
+        "latent_size": learner.latent_size,
         "labelled": labelled,
     }
     buffer = io.BytesIO()
