@@ -147,7 +147,7 @@ class GANPictures:
             path = self._path(epoch)
             if not path.exists():  # the run was without pictures then
                 continue
-            with np.load(path) as kept:
+            with np.load(path, allow_pickle=False) as kept:
                 frames.append(kept["frames"])
                 for name in kept.files:
                     if name.startswith(METRIC):
