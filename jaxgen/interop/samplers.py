@@ -91,9 +91,8 @@ def open_sampler(
                 f"{path} holds the weights of a learner that is not one of jaxgen.systems: pass "
                 "it, interop.load(path, learner=...)"
             )
-        learner = build(name, hyperparameters)[1]
-    state = learner.init(jax.random.key(0))
-    difference = first_difference(_weights(state), arrays)
+        learner = _rebuilt(path, name, hyperparameters)
+    difference = first_difference(_weights(_abstract_state(learner)), arrays)
     if difference:
         raise UserError(
             f"cannot use {path}: {difference}; it was saved for another learner or by another "
@@ -110,6 +109,7 @@ def open_sampler(
         array = arrays.get(_name(keys))
         return leaf if array is None else jnp.asarray(array)
 
+    state = learner.init(jax.random.key(0))
     return name, jax.tree_util.tree_map_with_path(replaced, state), hyperparameters
 
 
@@ -139,8 +139,7 @@ def build(system: System, hyperparameters: Mapping[str, Any]) -> tuple[str, Lear
 
 def check_state(name: str, learner: Learner | Model, state: PyTree) -> None:
     """Raises UserError unless the state has the arrays of the learner."""
-    expected = jax.eval_shape(learner.init, jax.random.key(0))
-    difference = first_difference(_weights(expected), _weights(state))
+    difference = first_difference(_weights(_abstract_state(learner)), _weights(state))
     if difference:
         of = f"of {name} with these hyperparameters" if name else "of this learner"
         remedy = "the keyword arguments that its learner was built with" if name else "its learner"
@@ -188,6 +187,25 @@ def _configuration(path: Path, metadata: Mapping[str, str]) -> tuple[str, dict[s
             f"cannot use {path}: its metadata are damaged ({type(error).__name__}); fetch or make "
             "it again"
         ) from error
+
+
+def _rebuilt(path: Path, name: str, hyperparameters: Mapping[str, Any]) -> Learner | Model:
+    """The learner that a file describes."""
+    try:
+        learner = build(name, hyperparameters)[1]
+        _abstract_state(learner)
+    except UserError as error:
+        raise UserError(f"cannot use {path}: {error}") from error
+    except Exception as error:  # values of wrong types fail anywhere in the networks
+        raise UserError(
+            f"cannot use {path}: {name} cannot be built with its hyperparameters "
+            f"({type(error).__name__}); fetch or make it again"
+        ) from error
+    return learner
+
+
+def _abstract_state(learner: Learner | Model) -> PyTree:
+    return jax.eval_shape(learner.init, jax.random.key(0))
 
 
 def _weights(state: PyTree) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgen._files import expanded, one_line_errors, reason, replacing
@@ -15,6 +16,17 @@ from jaxgen.interop.flattening import as_array, flatten
 
 TORCH_SUFFIXES = (".pt", ".pth", ".pth.tar", ".ckpt", ".bin")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")
+# The types of safetensors that are read, in NumPy.
+TYPES = {
+    "BOOL": np.dtype(bool),
+    **{
+        f"{kind.upper()}{8 * size}": np.dtype(f"{kind}{size}")
+        for kind in "iu"
+        for size in (1, 2, 4, 8)
+    },
+    **{f"F{8 * size}": np.dtype(f"f{size}") for size in (2, 4, 8)},
+    "BF16": np.dtype(jnp.bfloat16),
+}
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -112,10 +124,22 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
     _check_there(path)
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+        with safetensors.safe_open(path, framework="numpy") as file:  # checks the header first
+            metadata = file.metadata() or {}
+        described = dict(safetensors.deserialize(path.read_bytes()))
     except (safetensors.SafetensorError, OSError) as error:
         raise _unreadable(path, error) from error
+    unknown = sorted({each["dtype"] for each in described.values()} - TYPES.keys())
+    if unknown:
+        raise UserError(
+            f"expected arrays of {', '.join(TYPES)} in {path}, found {', '.join(unknown)}: convert "
+            "them to F32"
+        )
+    arrays = {
+        key: np.array(np.frombuffer(each["data"], TYPES[each["dtype"]]).reshape(each["shape"]))
+        for key, each in described.items()
+    }
+    return arrays, metadata
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
