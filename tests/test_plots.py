@@ -103,7 +103,7 @@ def test_principal_components_of_too_little():
 def test_neither_import_nor_plotting_loads_pyplot(tmp_path: Path):
     code = f"""
 import sys
-from jaxgen import images, plots
+from jaxgen.visualization import grids, plots
 assert "matplotlib" not in sys.modules
 plots.curves({str(tmp_path / "a.png")!r}, {{"train": [1.0]}})
 plots.scatter({str(tmp_path / "b.png")!r}, [[0.0, 1.0]], [3])

@@ -1,8 +1,7 @@
-"""Pictures as arrays (grids, pairs, collages, animations), and their way into files.
+"""Grids, pairs, collages and animations of images, and functions that write them to files.
 
-Images are [N, H, W, C], uint8 or floats in [0, 1], with one channel (grey) or three (RGB); pictures
-are uint8 [H, W, C]. What comes as pixels stays pixels: nothing is resampled or smoothed, so a file
-shows exactly what a model gave.
+Images are [N, H, W, C], uint8 or floats in [0, 1], with one channel (grey) or three (RGB). Pictures
+are uint8 [H, W, C]. Pixels are never resampled or smoothed.
 """
 
 import math
@@ -22,7 +21,7 @@ WHITE = 255
 INK = 51  # dark grey: captions
 CAPTION_SIZE = 14
 MIN_CAPTION_SIZE = 8
-MIN_CELL = 96  # pixels that a captioned image is enlarged to, so that its caption has room
+MIN_CELL = 96  # pixels; captioned images are enlarged to at least this, to fit the caption
 
 
 def grid(images: ArrayLike, columns: int | None = None, padding: int = 2) -> np.ndarray:
@@ -30,7 +29,7 @@ def grid(images: ArrayLike, columns: int | None = None, padding: int = 2) -> np.
 
     Args:
       images: [N, H, W, C], uint8 or floats in [0, 1].
-      columns: images in a row; by default near-square, without a gap at the end where N allows.
+      columns: images in a row; by default nearly square, without a gap at the end if N allows.
       padding: white pixels between images and around them.
 
     Returns:
@@ -47,12 +46,12 @@ def grid(images: ArrayLike, columns: int | None = None, padding: int = 2) -> np.
 def pairs(
     originals: ArrayLike, reconstructions: ArrayLike, columns: int | None = None, padding: int = 2
 ) -> np.ndarray:
-    """Each original with its reconstruction directly below, pairs set apart by a wider gap.
+    """Each original with its reconstruction directly below, with a wider gap between pairs.
 
     Args:
       originals: [N, H, W, C], uint8 or floats in [0, 1].
       reconstructions: the same shape; [n] belongs to originals[n].
-      columns: pairs in a row; by default one row up to ten pairs, near-square beyond.
+      columns: pairs in a row; by default one row for up to ten pairs, else nearly square.
       padding: white pixels around images; original and reconstruction touch.
 
     Returns:
@@ -73,18 +72,18 @@ def pairs(
 
 
 def captioned(images: ArrayLike, captions: Sequence[str], columns: int | None = None) -> np.ndarray:
-    """A collage with a caption below each image, images enlarged until captions have room.
+    """A collage with a caption below each image; images are enlarged to fit the captions.
 
     Args:
       images: [N, H, W, C], uint8 or floats in [0, 1].
-      captions: N short texts; a long one is set smaller, then clipped.
-      columns: images in a row; near-square by default.
+      captions: N short texts; long ones are set smaller, then clipped.
+      columns: images in a row; nearly square by default.
 
     Returns:
       uint8 [H', W', C].
 
     Raises:
-      ValueError: another number of captions than images, values outside [0, 1] or NaN.
+      ValueError: the numbers of captions and images differ; values outside [0, 1] or NaN.
     """
     cells = _as_bytes(images)
     if len(captions) != len(cells):
@@ -98,15 +97,15 @@ def captioned(images: ArrayLike, captions: Sequence[str], columns: int | None = 
 
 
 def enlarge(image: ArrayLike, factor: int) -> np.ndarray:
-    """Every pixel as a factor x factor square, without smoothing: [H, W, C] -> [fH, fW, C]."""
+    """Repeats every pixel factor x factor times: [H, W, C] -> [fH, fW, C]."""
     return np.asarray(image).repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def save(path: str | os.PathLike[str], image: ArrayLike) -> None:
-    """Writes one image [H, W, C] as PNG, pixel for pixel; the file appears whole or not at all.
+    """Writes one image [H, W, C] as PNG, atomically.
 
     Args:
-      path: its parent folder is made where it is missing.
+      path: the file; a missing parent folder is created.
       image: uint8 or floats in [0, 1].
 
     Raises:
@@ -120,15 +119,15 @@ def save(path: str | os.PathLike[str], image: ArrayLike) -> None:
 
 
 def animation(path: str | os.PathLike[str], frames: ArrayLike, seconds: float = 8.0) -> None:
-    """Writes frames as an animated picture that starts over and over, its last frame held.
+    """Writes frames as an animation that repeats and holds its last frame.
 
-    Grey frames become a GIF, which every viewer plays; RGB ones an animated PNG, because a GIF
-    would leave 256 colours. Neither changes a pixel.
+    Grey frames are written as GIF, RGB frames as animated PNG, because GIF has only 256 colours.
+    Neither changes a pixel.
 
     Args:
-      path: without its suffix, which is .gif or .png.
+      path: the file; its suffix is replaced by .gif or .png.
       frames: [N, H, W, C], uint8 or floats in [0, 1].
-      seconds: of one round, but for the last frame, which stays a second longer.
+      seconds: duration of one repetition, without the extra second of the last frame.
 
     Raises:
       ValueError: values outside [0, 1] or NaN, or another shape or dtype.
@@ -145,7 +144,7 @@ def animation(path: str | os.PathLike[str], frames: ArrayLike, seconds: float = 
 
 
 def _as_bytes(images: ArrayLike) -> np.ndarray:
-    """Checks images and gives them as uint8 [N, H, W, C]."""
+    """Checks images and converts them to uint8 [N, H, W, C]."""
     values = np.asarray(images)
     if values.ndim != 4 or values.shape[-1] not in (1, 3) or values.size == 0:
         raise ValueError(f"expected images [N, H, W, 1 or 3], got {list(values.shape)}")
@@ -155,13 +154,13 @@ def _as_bytes(images: ArrayLike) -> np.ndarray:
         raise ValueError(f"expected uint8 or floats in [0, 1], got {values.dtype}")
     values = values.astype(np.float32)
     low, high = values.min(), values.max()
-    if not (low >= 0 and high <= 1):  # written so that NaN fails too
+    if not (low >= 0 and high <= 1):  # also false for NaN
         raise ValueError(f"expected floats in [0, 1], got values from {low:g} to {high:g}")
     return np.rint(values * 255).astype(np.uint8)
 
 
 def _columns(num_cells: int, num_items: int) -> int:
-    """The smallest near-square width; a wider one, up to 2:1, if the items then fill every row."""
+    """The smallest nearly square width; a wider one, up to 2:1, if it fills every row."""
     square = math.ceil(math.sqrt(num_cells))
     full = (c for c in range(square, math.isqrt(2 * num_cells) + 1) if num_items % c == 0)
     return next(full, square)
@@ -192,7 +191,7 @@ def _frame(picture: np.ndarray, padding: int) -> np.ndarray:
 
 def _caption(text: str, width: int, channels: int) -> np.ndarray:
     """One centred line of text: uint8 [height, width, channels]."""
-    # matplotlib's own font: the same on every machine, and it has Greek and the minus sign.
+    # matplotlib's font is the same on every machine and has Greek letters and the minus sign.
     font_path = Path(import_matplotlib().get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
     size = CAPTION_SIZE
     font = ImageFont.truetype(font_path, size)

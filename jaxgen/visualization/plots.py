@@ -1,6 +1,6 @@
-"""Plots: curves, bars and maps, drawn by matplotlib into PNG files.
+"""Curves, bars and scatter plots, drawn by matplotlib and written to PNG files.
 
-Each draws on a canvas of its own, without pyplot: no display, no global state.
+Each function uses a separate canvas, not pyplot: no display and no global state.
 """
 
 import os
@@ -13,13 +13,13 @@ from numpy.typing import ArrayLike
 from jaxgen._files import replacing
 from jaxgen._matplotlib import import_matplotlib
 
-if TYPE_CHECKING:  # matplotlib takes most of a second to import: only who plots pays for it
+if TYPE_CHECKING:  # matplotlib takes most of a second to import, so functions import it
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 150
 INK = "0.2"  # dark grey: ticks and labels
-MINUS = "\N{MINUS SIGN}"  # what matplotlib writes at its ticks
+MINUS = "\N{MINUS SIGN}"  # as in matplotlib's tick labels
 
 
 def curves(
@@ -29,13 +29,13 @@ def curves(
     y_label: str = "",
     title: str = "",
 ) -> None:
-    """Draws curves over epochs 1, 2, ...; the legend gives each one's last value.
+    """Plots curves over epochs 1, 2, ...; the legend shows the last value of each.
 
     Args:
       path: PNG file.
-      series: name -> one value an epoch; what is not finite leaves a gap.
-      x_label: what is counted.
-      y_label: what is shown, with its unit, like "ELBO (nats per image)".
+      series: name -> one value per epoch; values that are not finite leave a gap.
+      x_label: label of the x axis.
+      y_label: label of the y axis with its unit, like "ELBO (nats per image)".
       title: above the plot.
     """
     import_matplotlib()
@@ -47,7 +47,7 @@ def curves(
         known = heights[np.isfinite(heights)]
         last = f"{known[-1]:#.5g}".replace("-", MINUS) if len(known) else "no finite value"
         epochs = np.arange(1, len(heights) + 1)
-        # Markers keep a value visible that has no neighbour to draw a line to.
+        # Markers show single values, which have no line.
         axes.plot(epochs, heights, label=f"{name}: {last}", linewidth=1.8, marker="o", ms=3.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(color="0.9", linewidth=0.8)
@@ -62,13 +62,13 @@ def bars(
     y_label: str = "",
     title: str = "",
 ) -> None:
-    """Draws numbered bars, each series in its colour, at the same places.
+    """Plots numbered bars, one colour per series; bars at the same place are stacked.
 
     Args:
       path: PNG file.
-      series: name -> one height a place; where two series are not 0, they stand upon each other.
-      x_label: what the places are.
-      y_label: what the heights are, with their unit.
+      series: name -> one height per place.
+      x_label: label of the x axis.
+      y_label: label of the y axis with its unit.
       title: above the plot.
     """
     import_matplotlib()
@@ -94,19 +94,19 @@ def scatter(
     x_label: str = "component 1",
     y_label: str = "component 2",
 ) -> None:
-    """Draws a map of points, coloured by label, with a legend.
+    """Plots points in two dimensions, coloured by label, with a legend.
 
     Args:
       path: PNG file.
       points: [N, 2].
-      labels: integers [N], or None for one colour. Up to 20 are named at the median of their points
-        and in a legend, more have a colour bar.
+      labels: integers [N], or None for one colour. Up to 20 labels are named at the median of their
+        points and in a legend; more have a colour bar.
       title: above the plot.
       x_label: name of points[:, 0].
       y_label: name of points[:, 1].
 
     Raises:
-      ValueError: points of another shape, or another number of labels.
+      ValueError: points are not [N, 2], or labels are not [N].
     """
     import_matplotlib()
     from matplotlib import colormaps
@@ -129,7 +129,7 @@ def scatter(
         raise ValueError(f"{len(places)} points need labels [{len(places)}], got {classes.shape}")
     names, index = np.unique(classes, return_inverse=True)
     palette = colormaps["tab10"] if len(names) <= 10 else colormaps["turbo"].resampled(len(names))
-    # In random order: drawn class by class, the last one would cover the others.
+    # In random order, because in order of labels the last class would cover the others.
     order = np.random.default_rng(0).permutation(len(places))
     axes.scatter(*places[order].T, color=palette(index[order]), **style)
     if len(names) > 20:
@@ -151,7 +151,7 @@ def scatter(
 def principal_components(latents: ArrayLike, num_components: int = 2) -> np.ndarray:
     """Coordinates along the directions of largest variance: (x - mean(x)) V, x - mean(x) = U S Vᵀ.
 
-    The sign of a direction is free: here its entry of largest magnitude is positive.
+    The sign of a direction is arbitrary: here its entry of largest magnitude is positive.
 
     Args:
       latents: [N, D].
