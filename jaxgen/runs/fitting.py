@@ -65,9 +65,16 @@ def fit(
         the scripts: --num-epochs for num_epochs.
 
     Example:
-      >>> learner = systems.vae_mnist()
-      >>> run = runs.fit(learner, data.load("mnist"), num_epochs=15, workdir="runs/mine")
-      >>> images = run.learner.sample(run.state, 16, jax.random.key(0))
+      >>> import jax
+      >>> import numpy as np
+      >>> from jaxgen import data, runs, systems
+      >>> dataset = data.from_arrays(np.zeros((100, 28, 28), np.uint8))
+      >>> learner = systems.vae_mnist(hidden_sizes=(16,), batch_size=32)
+      >>> run = runs.fit(learner, dataset, num_epochs=1, workdir="runs/mine", pictures=False)
+      mine on arrays: 90 training and 10 test images of 28x28x1...
+      results are in runs/mine
+      >>> run.learner.sample(run.state, 16, jax.random.key(0)).shape
+      (16, 28, 28, 1)
     """
     run = open_run(
         learner,

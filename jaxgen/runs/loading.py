@@ -83,8 +83,9 @@ def load(
       UserError: the folder holds no run, no whole checkpoint, or a run of another learner.
 
     Example:
-      >>> run = runs.load("runs/vae_mnist")
-      >>> images = run.learner.sample(run.state, 16, jax.random.key(0))
+      >>> from jaxgen import runs
+      >>> run = runs.load("runs/vae_mnist")  # doctest: +SKIP
+      >>> images = run.learner.sample(run.state, 16, jax.random.key(0))  # doctest: +SKIP
     """
     if which != "last":
         raise UserError(f"expected which='last', got {which!r}: choose it")
