@@ -74,3 +74,14 @@ print(learner.sample(learner.init(jax.random.key(0)), 3, jax.random.key(1)).shap
     printed = run(python, "-c", code, cwd=tmp_path, JAX_PLATFORMS="cpu")
     assert printed.startswith("(3, 28, 28, 1) ")
     assert str(tmp_path / "env") in printed
+    help_text = run(python, "-m", "jaxgen", "--help", cwd=tmp_path)
+    assert all(command in help_text for command in ("train", "sample", "convert", "versions"))
+    jaxgen = tmp_path / "env" / "bin" / "jaxgen"
+    assert "jax " in run(jaxgen, "versions", cwd=tmp_path)
+    data = tmp_path / "cache"
+    small = ["--num-examples", "256", "--num-epochs", "1", "--hidden-sizes", "8"]
+    command = [jaxgen, "train", "vae_mnist", "--dataset", "glyphs", *small]
+    run(*command, cwd=tmp_path, JAXGEN_CACHE_DIR=str(data), JAX_PLATFORMS="cpu")
+    sample = [jaxgen, "sample", "runs/vae_mnist", "--num-samples", "4", "--output", "samples.png"]
+    run(*sample, cwd=tmp_path, JAXGEN_CACHE_DIR=str(data), JAX_PLATFORMS="cpu")
+    assert (tmp_path / "samples.png").stat().st_size > 100
