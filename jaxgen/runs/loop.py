@@ -242,6 +242,12 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        try:
+            self._leave(kind)
+        finally:
+            self._workdir.close()
+
+    def _leave(self, kind: type[BaseException] | None) -> None:
         self._checkpoints.close()
         self._tensorboard.close()
         if kind is None:

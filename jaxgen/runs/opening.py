@@ -83,13 +83,12 @@ def open_run(
         **start.record,
         **_surroundings(),
     }
-    run = Run(
-        learner,
-        dataset,
-        Workdir(folder, config, overwrite, following),
-        initial_state=start.initial_state,
-        pictures=pictures,
-    )
+    opened = Workdir(folder, config, overwrite, following)
+    try:
+        run = Run(learner, dataset, opened, initial_state=start.initial_state, pictures=pictures)
+    except BaseException:
+        opened.close()
+        raise
     run.note(
         f"{run.name}: {num_examples:,} training and {len(dataset.test.images):,} test images of "
         f"{'x'.join(map(str, learner.image_shape))}, {first_device().device_kind}, "

@@ -6,6 +6,7 @@ summary.json    final numbers and timings
 images/         pictures
 tensorboard/    the same metrics for TensorBoard
 checkpoints/    the newest states
+.lock           held by the process that writes here
 """
 
 import json
@@ -18,6 +19,7 @@ from typing import Any
 
 from jaxgen._files import one_line_errors, printable, reason, replacing
 from jaxgen.errors import UserError
+from jaxgen.runs import _locking
 
 # What may differ between runs that share a workdir: how far to train, with what, and where the data
 # and the initial weights are. Their content is compared by its fingerprint.
@@ -37,8 +39,9 @@ class Workdir:
       free: fields that may differ from an earlier run's, beside `FREE_FIELDS`.
 
     Raises:
-      UserError: the folder cannot be written, holds something else than a run, or a run of
-        another configuration; the message names the fields that differ.
+      UserError: the folder cannot be written, is in use by another process, or holds something
+        else than a run, or a run of another configuration; the message names the fields that
+        differ.
     """
 
     def __init__(
@@ -49,21 +52,38 @@ class Workdir:
         self.config: dict[str, Any] = json.loads(json.dumps(config))  # tuples become lists
         with _refusals(path):
             earlier = (path / "config.json").is_file()
-            if path.is_dir() and any(path.iterdir()) and not earlier:
+            if path.is_dir() and not earlier and _entries(path):
                 raise UserError(
                     f"{printable(path)} is not empty and holds no run (no config.json): "
                     "choose another --workdir"
                 )
-            if earlier and overwrite:
-                shutil.rmtree(path)
-                earlier = False
-            if earlier:
-                self._recorded = read_config(path)
-                self._check_same_run(self._recorded)
-                return
             path.mkdir(parents=True, exist_ok=True)
+            _locking.acquire(path)
+        try:
+            self._open(earlier, overwrite)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, earlier: bool, overwrite: bool) -> None:
+        with _refusals(self.path):
+            if earlier and overwrite:
+                for entry in _entries(self.path):
+                    shutil.rmtree(entry) if _is_real_folder(entry) else entry.unlink()
+                earlier = False
+            for leftover in self.path.rglob(".*.tmp"):  # of files that killed processes wrote
+                if leftover.is_file():
+                    leftover.unlink()
+        if earlier:
+            self._recorded = read_config(self.path)
+            self._check_same_run(self._recorded)
+            return
         self._recorded = None
         self.write_config()
+
+    def close(self) -> None:
+        """Lets other processes use the folder."""
+        _locking.release(self.path)
 
     def write_config(self) -> None:
         """Writes config.json, unless it is as recorded already."""
@@ -165,6 +185,15 @@ def read_history(path: Path, num_epochs: int) -> list[dict[str, Any]]:
             f"{[record.get('epoch') for record in history]}: --overwrite to start from nothing"
         )
     return history
+
+
+def _entries(path: Path) -> list[Path]:
+    """What a folder holds, the lock aside."""
+    return [entry for entry in path.iterdir() if entry.name != _locking.NAME]
+
+
+def _is_real_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _refusals(path: Path) -> AbstractContextManager[None]:
