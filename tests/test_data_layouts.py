@@ -256,6 +256,18 @@ def test_runs_of_jaxgen_are_left_out_and_named(place, capsys):
     assert "runs/a (a run of jaxgen), runs/b (a run of jaxgen)" in line
 
 
+def test_a_link_to_a_class_does_not_take_its_pictures(place, capsys):
+    write(place / "cat", 6)
+    write(place / "dog", 6, 10)
+    (place / "alias").symlink_to(place / "cat")
+    loaded = load(place)
+    assert (labelled(loaded.train) | labelled(loaded.test))[3] == 0
+    assert set(labelled(loaded.train).values()) == {0, 1}
+    left_out, empty = notes(capsys)
+    assert left_out.endswith("left out 1 links to what is read already")
+    assert empty.endswith("no pictures in alias")
+
+
 def test_a_class_may_hold_a_file_called_config(place, capsys):
     write(place / "cat", 6)
     (place / "cat" / "config.json").write_text("{}")
