@@ -19,6 +19,7 @@ from benchmarks.racing.agreement import disagreement  # noqa: E402
 from benchmarks.racing.course import COURSES, Course  # noqa: E402
 from jaxgen import systems  # noqa: E402
 
+HAS_NUMPYRO = importlib.util.find_spec("numpyro") is not None
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
 
@@ -178,6 +179,16 @@ def test_report():
     assert "extrapolated" not in text
 
 
+def test_report_has_a_table_of_other_libraries():
+    raced = entry()
+    assert "other JAX libraries" not in report.everything({"float32": {"systems": {"a": raced}}})
+    raced["sides"]["numpyro"] = dict(raced["sides"]["jaxgen_step"], seconds=[2.0, 3.0, 2.5])
+    text = report.everything({"float32": {"systems": {"a": raced}}})
+    assert "| a | NumPyro, epoch | **2.50** (2.00 to 3.00) | **1.25** (1.00 to 1.50) |" in text
+    assert "(1.00 to 1.50) | **2.00** (2.00 to 2.00) |" in text
+    assert "| a | NumPyro, epoch | 23,962 |" in text
+
+
 def test_report_says_what_is_extrapolated():
     text = report.everything({"float32": {"systems": {"vae_mnist": entry(steps=117)}}})
     assert "| vae_mnist † | **36.00** (32.00 to 40.00)" in text
@@ -264,6 +275,37 @@ def test_the_sides_agree_and_run(name, tmp_path):
     assert disagreement(ours, side.losses(2)) == []  # it has been reset
     assert side.measure() > 0
     assert all(np.isfinite(value) for value in side.last().values())
+
+
+@pytest.mark.skipif(not HAS_NUMPYRO, reason="NumPyro is not installed")
+def test_numpyro_trains_the_same_model(tmp_path):
+    """From the same weights, on the same images; the noise of both differs."""
+    import jax
+
+    from benchmarks.racing import jaxgen_sides
+    from benchmarks.racing.numpyro_side import NumPyro
+    from benchmarks.racing.preparing import save_weights
+
+    course = COURSES["vae_mnist"]._replace(batch_size=32)
+    images = np.random.default_rng(0).integers(0, 256, (960, 28, 28, 1)).astype(np.uint8)
+    for part in ("train", "test"):
+        np.save(tmp_path / f"{part}.npy", images)
+    learner = jaxgen_sides.learner_of(course)
+    state = learner.init(jax.random.key(0))
+    save_weights(course, state, 1, tmp_path)
+    with jax.numpy_rank_promotion("allow"):  # stax adds biases to batches
+        side = NumPyro(course, devices.choose(cuda=False), tmp_path, steps=30)
+        before = side.held_out()
+        assert side.measure() > 0
+        after = side.held_out()
+    leaves = jax.tree.leaves(state.params)
+    assert side.facts() == {"parameters": sum(leaf.size for leaf in leaves)}
+    # The KL divergence of NumPyro's side is an estimate, off by some nats divided by sqrt(960).
+    ours = learner.evaluate(state, images, jax.random.key(1))["loss"]
+    np.testing.assert_allclose(before, ours, atol=0.5)
+    state, _ = learner.epoch(state, images, jax.random.key(1))
+    ours = learner.evaluate(state, images, jax.random.key(1))["loss"]
+    np.testing.assert_allclose(after, ours, atol=0.5)
 
 
 @needs_torch

@@ -20,6 +20,7 @@ class Course(NamedTuple):
       channels_last: whether PyTorch is faster with the memory layout [B, H, W, C].
       held_out: the held-out loss, in nats per image, up to which training is timed; None for
         GANs and systems that would take an hour on a CPU.
+      peers: other JAX libraries that are measured as well, where they are installed.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Course(NamedTuple):
     quick_steps: int = 50
     channels_last: bool = False
     held_out: float | None = None
+    peers: tuple[str, ...] = ()
 
     @property
     def images_per_step(self) -> int:
@@ -45,7 +47,7 @@ class Course(NamedTuple):
 COURSES = {
     course.name: course
     for course in (
-        Course("vae_mnist", "mnist", held_out=110.0),
+        Course("vae_mnist", "mnist", held_out=110.0, peers=("numpyro",)),
         Course("vae_binarized_mnist", "mnist", held_out=100.0),
         Course("vae_batchnorm_mnist", "mnist", batch_size=64, held_out=110.0),
         Course("wgan_mnist", "mnist", batch_size=64, num_critic_steps=5, quick_steps=30),

@@ -14,6 +14,7 @@ SIDES = {
     "jaxgen_step": "jaxgen, step",
     "jaxgen_epoch": "jaxgen, epoch",
 }
+PEERS = {"numpyro": "NumPyro, epoch"}
 POPULATION = {
     "torch_vmap": "torch.func.vmap",
     "torch_vmap_compile": "torch.func.vmap, compiled",
@@ -41,6 +42,8 @@ def everything(result: dict[str, Any]) -> str:
         rows = result.get(part, {})
         if systems := rows.get("systems"):
             tables += [f"{part}, seconds per epoch, median (range)", times_table(systems)]
+            if peers := peers_table(systems):
+                tables += [f"{part}, other JAX libraries, seconds per epoch", peers]
             tables += [f"{part}, throughput, compile time and memory", costs_table(systems)]
         if populations := rows.get("populations"):
             tables += [f"{part}, many seeds at once", population_table(populations)]
@@ -91,6 +94,20 @@ def times_table(systems: dict[str, Any]) -> str:
     return markdown(header, rows) + (note if "from" in note else "")
 
 
+def peers_table(systems: dict[str, Any]) -> str:
+    """Other JAX libraries beside the best jaxgen side; empty where none was measured."""
+    rows = []
+    for name, entry in systems.items():
+        ours = fastest(entry, "jaxgen")
+        for side, label in PEERS.items():
+            if side in entry["sides"]:
+                times = [spread(epoch_seconds(entry, each)) for each in (side, ours)]
+                turns = [entry["sides"][each]["seconds"] for each in (side, ours)]
+                rows.append([name, label, *times, spread(ratios(*turns))])
+    header = ["", "library", "seconds", "best jaxgen, seconds", "library / best jaxgen"]
+    return markdown(header, rows) if rows else ""
+
+
 def costs_table(systems: dict[str, Any]) -> str:
     """Throughput, compiling, memory, arithmetic, and time to a held-out loss."""
     header = [
@@ -105,7 +122,9 @@ def costs_table(systems: dict[str, Any]) -> str:
     ]
     rows = []
     for name, entry in systems.items():
-        for side, label in SIDES.items():
+        for side, label in (SIDES | PEERS).items():
+            if side not in entry["sides"]:
+                continue
             row = entry["sides"][side]
             seconds = statistics.median(row["seconds"])
             peak = max(entry["peak_flops"].values())

@@ -1,6 +1,7 @@
 """The race: workers that start from the same state and are measured in turns."""
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import tempfile
@@ -133,7 +134,8 @@ def race(the: Race, course: Course) -> dict[str, Any]:
     epoch_steps = course.epoch_steps(facts["num_images"])
     quick = the.options.quick
     steps = min(epoch_steps, (course.quick_steps if quick else course.steps) or epoch_steps)
-    sides = TORCH_SIDES + JAXGEN_SIDES
+    peers = tuple(peer for peer in course.peers if importlib.util.find_spec(peer))
+    sides = TORCH_SIDES + JAXGEN_SIDES + peers
     workers = {side: the.start(side, course, steps=steps) for side in sides}
     check(course, workers, facts)
     print(f"{course.name}: {facts['parameters']:,} parameters, the losses agree", flush=True)
@@ -149,10 +151,10 @@ def race(the: Race, course: Course) -> dict[str, Any]:
         for side, worker in workers.items()
     }
     if course.held_out and steps == epoch_steps and not quick:
-        for side in HELD_OUT_SIDES:
+        for side in HELD_OUT_SIDES + peers:
             rows[side]["to_held_out"] = to_held_out(course, workers[side])
     result = {
-        "versions": measuring.versions(),
+        "versions": measuring.versions() | measuring.versions(peers),
         "settings": the.choice._asdict(),
         "dataset": facts["dataset"],
         "fingerprint": facts["fingerprint"],

@@ -38,6 +38,10 @@ def work(threads: int, arguments: dict[str, Any]) -> None:
         from benchmarks.racing.torch_sides import Torch
 
         runner = Torch(side, course, choice, folder, steps)
+    elif side == "numpyro":
+        from benchmarks.racing.numpyro_side import NumPyro
+
+        runner = NumPyro(course, choice, folder, steps)
     else:
         from benchmarks.racing.jaxgen_sides import Jaxgen
 
