@@ -9,6 +9,7 @@ from jaxgen.errors import UserError
 from jaxgen.models import likelihoods, pixels
 from jaxgen.runs import flags
 from jaxgen.runs.backend import first_device, keep_compiled_programs
+from jaxgen.runs.console import in_notebook
 from jaxgen.runs.loop import Run
 from jaxgen.runs.opening import check_whole, count_examples, open_run
 from jaxgen.types import Dataset, Learner
@@ -30,12 +31,15 @@ def start(
       system: a function of `systems`.
       num_epochs: default of --num-epochs.
       dataset: default of --dataset.
-      args: the words of the command line; None for those the process was started with.
+      args: the words of the command line; None for those the process was started with, and for
+        none of them in a notebook.
       prog: how the command is called in --help; by default as the experiment of the system.
 
     Raises:
       UserError: what the user asked for cannot be had; the message says why and what to do.
     """
+    if args is None and in_notebook():  # the words there are the kernel's own
+        args = []
     asked = flags.parse(system, num_epochs=num_epochs, dataset=dataset, args=args, prog=prog)
     check_whole("--num-epochs", asked.num_epochs, 1)
     first_device()
