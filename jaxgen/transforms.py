@@ -1,17 +1,36 @@
 """Gradient transformations that optax lacks."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 from jaxgen import _checks
 from jaxgen.errors import UserError
 from jaxgen.types import Array, PyTree
 
 
-def clip_weights(max_abs: float) -> optax.GradientTransformation:
-    """Keeps every parameter within ±max_abs: the last link of a chain, after the optimizer.
+def with_extra_arguments(optimizer: Any) -> optax.GradientTransformationExtraArgs:
+    """The optimizer as one that takes value, grad and value_fn, whether it uses them or not.
+
+    Raises:
+      UserError: if it is not an optax gradient transformation.
+    """
+    if isinstance(optimizer, optax.MultiSteps):
+        optimizer = optimizer.gradient_transformation()
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise UserError(
+            f"expected an optax gradient transformation, got {type(optimizer).__name__}: pass one "
+            "such as optax.adam(1e-3)"
+        )
+    return optax.with_extra_args_support(optimizer)
+
+
+def clip_weights(max_abs: ArrayLike) -> optax.GradientTransformation:
+    """Keeps every parameter within ±max_abs: the last transformation of a chain.
 
         update ← clip(params + update, −max_abs, max_abs) − params
 
@@ -25,7 +44,7 @@ def clip_weights(max_abs: float) -> optax.GradientTransformation:
       >>> optimizer = optax.chain(optax.rmsprop(5e-5), clip_weights(0.01))
 
     Args:
-      max_abs: the bound, a positive number.
+      max_abs: the bound, a positive number; it may be traced.
 
     Returns:
       A transformation without state, whose `update` needs `params`.
@@ -64,11 +83,11 @@ def clip_weights(max_abs: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def share_on_bound(params: PyTree, max_abs: float) -> Array:
-    """The share of all parameters that sit on ±max_abs (or beyond), where `clip_weights` put them.
+def share_on_bound(params: PyTree, max_abs: ArrayLike) -> Array:
+    """The share of all parameters at ±max_abs or beyond, where `clip_weights` has moved them.
 
-    Near 1, the critic of a WGAN has become one of its few extreme functions (Gulrajani et al.,
-    arXiv:1704.00028, figure 1): it says little about how far apart the distributions are.
+    Near 1, the critic of a WGAN is one of a few extreme functions, whose estimate depends little on
+    the distance of the distributions (Gulrajani et al., arXiv:1704.00028, figure 1).
     """
     leaves = jax.tree.leaves(params)
     # clip_weights may fall short of the bound by a unit in the last place of where a weight was.
@@ -79,10 +98,13 @@ def share_on_bound(params: PyTree, max_abs: float) -> Array:
     return sum(on_bound, start=jnp.zeros((), jnp.int32)) / max(sum(leaf.size for leaf in leaves), 1)
 
 
-def _bound(max_abs: float, dtype: np.dtype) -> np.ndarray:
+def _bound(max_abs: Any, dtype: np.dtype) -> Any:
     """The largest number of a dtype that does not exceed max_abs."""
+    if _checks.is_traced(max_abs):
+        bound = max_abs.astype(dtype)
+        return jnp.where(bound > max_abs, jnp.nextafter(bound, jnp.zeros_like(bound)), bound)
     bound = np.asarray(max_abs).astype(dtype)
-    return np.nextafter(bound, np.zeros_like(bound)) if float(bound) > max_abs else bound
+    return np.nextafter(bound, np.zeros_like(bound)) if float(bound) > float(max_abs) else bound
 
 
 def _rounded(x: Array, dtype: np.dtype) -> Array:

@@ -88,7 +88,7 @@ class ReconstructFunction(Protocol):
 
 
 class LossFunction(Protocol):
-    """(variables, images, key, step, labels) -> (loss, (metrics, batch_stats))."""
+    """(variables, images, key, step, labels) -> (loss, (metrics, collections))."""
 
     def __call__(
         self,
@@ -117,19 +117,119 @@ class EvaluateModelFunction(Protocol):
     ) -> Metrics: ...
 
 
+class ObserveFunction(Protocol):
+    """(images, key) -> observations [B, H, W, C]."""
+
+    def __call__(self, images: Inputs, key: Array, /) -> Array: ...
+
+
+class PosteriorFunction(Protocol):
+    """(variables or state, observations, labels) -> posterior, arrays [B, ...]."""
+
+    def __call__(
+        self, variables: PyTree, /, observations: Inputs, *, labels: Labels = None
+    ) -> PyTree: ...
+
+
+class SamplePosteriorFunction(Protocol):
+    """(variables or state, posterior, key, num_samples, labels) -> (latents, log_q [K, B])."""
+
+    def __call__(
+        self,
+        variables: PyTree,
+        /,
+        posterior: PyTree,
+        key: Array,
+        num_samples: int,
+        *,
+        labels: Labels = None,
+    ) -> tuple[PyTree, Array]: ...
+
+
+class SamplePriorFunction(Protocol):
+    """(variables or state, num_samples, key, labels) -> latents [N, ...]."""
+
+    def __call__(
+        self, variables: PyTree, /, num_samples: int, key: Array, *, labels: Labels = None
+    ) -> PyTree: ...
+
+
+class LogJointFunction(Protocol):
+    """(variables or state, observations, latents, labels) -> log p(x, z), [K, B]."""
+
+    def __call__(
+        self, variables: PyTree, /, observations: Inputs, latents: PyTree, *, labels: Labels = None
+    ) -> Array: ...
+
+
+class SimulateFunction(Protocol):
+    """(variables or state, latents, key, labels) -> observations [N, H, W, C]."""
+
+    def __call__(
+        self, variables: PyTree, /, latents: PyTree, key: Array, *, labels: Labels = None
+    ) -> Array: ...
+
+
+class LogWeightsFunction(Protocol):
+    """(variables or state, images, key, num_samples, labels) -> [K, B]."""
+
+    def __call__(
+        self,
+        variables: PyTree,
+        /,
+        images: Inputs,
+        key: Array,
+        num_samples: int,
+        *,
+        labels: Labels = None,
+    ) -> Array: ...
+
+
+class Density(NamedTuple):
+    """The densities p(x, z) and q(z|x) of a model, as pure functions in evaluation mode.
+
+    Those of a `Model` take variables first, those of a `Learner` the state. Where the model is
+    conditional on labels, all but `observe` take labels=..., int32 [B]. With one layer of latents
+    `latents` is [K, B, D]; with two layers it is a tuple (z₁, z₂) of such arrays, z₁ next to the
+    image. Densities are in nats, with all constants.
+
+    Attributes:
+      observe: (images, key) -> observations [B, H, W, C]: floats as the likelihood takes them,
+        binarized under the key where the model binarizes dynamically.
+      posterior: (variables, observations) -> what is computed of q(z|x) once per image: a pytree
+        of arrays [B, ...].
+      sample_posterior: (variables, posterior, key, num_samples) -> (latents, log q(z|x) [K, B]).
+      sample_prior: (variables, num_samples, key) -> latents [N, ...]: as above, without K.
+      log_joint: (variables, observations, latents) -> log p(x, z) [K, B].
+      simulate: (variables, latents [N, ...], key) -> observations drawn from p(x|z).
+      unnormalized: None where log p(x|z) is a log-likelihood; otherwise why not, in one phrase.
+      discrete: whether p(x|z) is a probability of binary pixels.
+    """
+
+    observe: ObserveFunction
+    posterior: PosteriorFunction
+    sample_posterior: SamplePosteriorFunction
+    sample_prior: SamplePriorFunction
+    log_joint: LogJointFunction
+    simulate: SimulateFunction
+    unnormalized: str | None = None
+    discrete: bool = False
+
+
 class Model(NamedTuple):
     """The mathematics of a model, without an optimizer.
 
-    `variables` is what linen's `init` gives: {"params": ..., "batch_stats": ...}, the second only
-    where a network has BatchNorm. Images are [B, H, W, C], uint8 or float in [0, 1]. `step` is the
-    number of optimizer steps taken, int32: objectives may change with it. A model that is
-    conditional on labels takes them as `labels`, int32 [B], in every function but `init`; its
-    `sample` draws them uniformly if it is given none.
+    `variables` is what linen's `init` gives: {"params": ...} and the other collections of the
+    modules, such as {"batch_stats": ...} with BatchNorm; "intermediates" are dropped. Images are
+    [B, H, W, C], uint8 or float in [0, 1]. `step` is the number of optimizer steps taken, int32:
+    objectives may change with it. A model that is conditional on labels takes them as `labels`,
+    int32 [B], in every function but `init`; its `sample` draws them uniformly if it is given none.
 
     Attributes:
       init: key -> variables.
-      loss: (variables, images, key, step) -> (loss, (metrics, batch_stats)); a mean over
-        the batch in training mode, differentiable in variables["params"].
+      loss: (variables, images, key, step) -> (loss, (metrics, collections)); means over
+        the batch in training mode, differentiable in variables["params"]; the collections are
+        those after the step.
       evaluate: (variables, images, key, step) -> metrics, each [B], in evaluation mode.
       image_shape: (H, W, C).
       latent_size: dimensions of the latent space; 0 without one.
@@ -138,8 +238,11 @@ class Model(NamedTuple):
       decode: (variables, latents [N, latent_size]) -> images in [0, 1].
       encode: (variables, images) -> (mean, log_var), each [B, latent_size].
       reconstruct: (variables, images) -> images in [0, 1].
+      density: p(x, z) and q(z|x).
+      log_weights: (variables, images, key, num_samples) -> log p(x, z) − log q(z|x) for num_samples
+        draws of z from q(z|x), [num_samples, B], nats.
 
-    The last four are None for a model without latents.
+    From `sample` on a field is None where the model has no such function.
     """
 
     init: InitFunction
@@ -152,10 +255,12 @@ class Model(NamedTuple):
     decode: DecodeFunction | None = None
     encode: EncodeFunction | None = None
     reconstruct: ReconstructFunction | None = None
+    density: Density | None = None
+    log_weights: LogWeightsFunction | None = None
 
 
 class GenerateFunction(Protocol):
-    """(generator's variables, num_images, key) -> (fakes, batch_stats)."""
+    """(generator's variables, num_images, key) -> (fakes, collections)."""
 
     def __call__(
         self, variables: PyTree, num_images: int, key: Array, /
@@ -163,7 +268,7 @@ class GenerateFunction(Protocol):
 
 
 class CriticLossFunction(Protocol):
-    """(critic's variables, images, fakes, key) -> (loss, (metrics, batch_stats))."""
+    """(critic's variables, images, fakes, key) -> (loss, (metrics, collections))."""
 
     def __call__(
         self, variables: PyTree, images: Inputs, fakes: Array, key: Array, /
@@ -171,10 +276,10 @@ class CriticLossFunction(Protocol):
 
 
 class GeneratorLossFunction(Protocol):
-    """(critic's variables, fakes) -> (loss, (metrics, batch_stats))."""
+    """(critic's variables, fakes, key) -> (loss, (metrics, collections))."""
 
     def __call__(
-        self, variables: PyTree, fakes: Array, /
+        self, variables: PyTree, fakes: Array, key: Array, /
     ) -> tuple[Array, tuple[Metrics, PyTree]]: ...
 
 
@@ -186,21 +291,27 @@ class EvaluateAdversarialFunction(Protocol):
     ) -> Metrics: ...
 
 
+class EvaluateSetFunction(Protocol):
+    """(generator's variables, images, key) -> metrics of as many samples, scalars."""
+
+    def __call__(self, generator: PyTree, images: Inputs, key: Array, /) -> Metrics: ...
+
+
 class AdversarialModel(NamedTuple):
     """The mathematics of a generator and its critic, without optimizers.
 
     Both have variables as linen's `init` gives them. Losses are means over the batch, metrics
-    scalars; `batch_stats` are the running averages after the call, {} without BatchNorm. Images
-    are [B, H, W, C], uint8 or float in [0, 1]; fakes are in the range of the generator.
+    scalars; `collections` are those after the call, such as the averages of BatchNorm. Images are
+    [B, H, W, C], uint8 or float in [0, 1]; fakes are in the range of the generator.
 
     Attributes:
       init: key -> (generator's variables, critic's variables).
-      generate: (generator's variables, num_images, key) -> (fakes, batch_stats of the generator),
-        in training mode.
-      critic_loss: (critic's variables, images, fakes, key) -> (loss, (metrics, batch_stats of the
+      generate: (generator's variables, num_images, key) -> (fakes, collections of the
+        generator), in training mode.
+      critic_loss: (critic's variables, images, fakes, key) -> (loss, (metrics, collections of the
         critic)), in training mode.
-      generator_loss: (critic's variables, fakes) -> (loss, (metrics, batch_stats of the critic)),
-        in training mode; the generator descends it through its fakes.
+      generator_loss: (critic's variables, fakes, key) -> (loss, (metrics, collections of the
+        critic)), in training mode; the generator descends it through its fakes.
       evaluate: (generator's variables, critic's variables, images, key) -> metrics, each [B], in
         evaluation mode.
       sample: (generator's variables, num_samples, key) -> images [N, H, W, C] in [0, 1].
@@ -208,6 +319,8 @@ class AdversarialModel(NamedTuple):
       image_shape: (H, W, C).
       latent_size: dimensions of the latent space.
       num_classes: 0, as these models are not conditional.
+      evaluate_set: (generator's variables, images, key) -> metrics, scalars, that compare a set of
+        samples with a set of as many images; None without any.
     """
 
     init: InitFunction
@@ -220,6 +333,7 @@ class AdversarialModel(NamedTuple):
     image_shape: tuple[int, int, int]
     latent_size: int
     num_classes: int = 0
+    evaluate_set: EvaluateSetFunction | None = None
 
 
 class StepFunction(Protocol):
@@ -283,8 +397,11 @@ class Learner(NamedTuple):
       decode: (state, latents [N, latent_size]) -> images in [0, 1], in evaluation mode.
       encode: (state, images) -> (mean, log_var), each [N, latent_size].
       reconstruct: (state, images) -> images in [0, 1], the decoded posterior mean.
+      density: p(x, z) and q(z|x).
+      log_weights: (state, images, key, num_samples) -> log p(x, z) − log q(z|x) for num_samples
+        draws of z from q(z|x), [num_samples, N], nats.
 
-    The last four are None for a model without such a function.
+    From `sample` on a field is None where the model has no such function: see `require`.
     """
 
     init: InitFunction
@@ -299,6 +416,8 @@ class Learner(NamedTuple):
     decode: DecodeFunction | None = None
     encode: EncodeFunction | None = None
     reconstruct: ReconstructFunction | None = None
+    density: Density | None = None
+    log_weights: LogWeightsFunction | None = None
 
     def require(self, name: str) -> Any:
         """The optional function of that name.

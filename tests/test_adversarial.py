@@ -43,16 +43,16 @@ class Plain:
     def __init__(self, state, networks, optimizers, losses, weight_bound=None):
         self.networks, self.optimizers = networks, optimizers
         self.critic_loss, self.generator_loss = losses
-        self.params, self.stats = dict(state.params), dict(state.batch_stats)
+        self.params, self.stats = dict(state.params), dict(state.collections)
         self.optimizer_state = dict(state.optimizer_state)
         self.weight_bound = weight_bound
         self.calls = {"generator": 0, "critic": 0}
         self.norms = {"generator": [], "critic": []}
 
     def forward(self, name, params, x):
-        variables = {"params": params, "batch_stats": self.stats[name]}
+        variables = {"params": params, **self.stats[name]}
         out, updated = self.networks[name].apply(variables, x, True, mutable=["batch_stats"])
-        self.stats[name] = jax.lax.stop_gradient(updated.get("batch_stats", {}))
+        self.stats[name] = jax.lax.stop_gradient(dict(updated))
         self.calls[name] += 1
         return out
 
@@ -186,7 +186,7 @@ def dcgan(num_critic_steps):
 def wgan():
     networks = {"generator": MLPGenerator((6, 5), SHAPE), "critic": MLPCritic((6,))}
     optimizers = {name: SGD for name in networks}
-    model = models.wgan(**networks, image_shape=SHAPE, latent_size=LATENTS, weight_bound=0.05)
+    model = models.wgan(**networks, image_shape=SHAPE, latent_size=LATENTS)
     learner = adversarial(
         model,
         optimizers["generator"],
@@ -228,7 +228,7 @@ def test_steps_are_those_of_the_plain_loop(name):
         np.testing.assert_allclose(metrics["critic_gradient_norm"], norm, rtol=1e-4)
         norm = plain.norms["generator"][-1]
         np.testing.assert_allclose(metrics["generator_gradient_norm"], norm, rtol=1e-4)
-        for mine, theirs in ((state.batch_stats, plain.stats), (state.params, plain.params)):
+        for mine, theirs in ((state.collections, plain.stats), (state.params, plain.params)):
             jax.tree.map(
                 lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6), mine, theirs
             )
@@ -257,7 +257,7 @@ def witness() -> AdversarialModel:
         }
         return variables["params"]["c"] * jnp.mean(images), (metrics, {})
 
-    def generator_loss(variables, fakes):
+    def generator_loss(variables, fakes, key):
         return jnp.mean(fakes), ({"num_fakes": jnp.float32(len(fakes))}, {})
 
     def evaluate(generator, critic, images, key):

@@ -141,9 +141,9 @@ def test_an_impossible_scale_is_a_user_error(scale):
 def test_what_is_no_likelihood_is_said():
     said: list[str] = []
     for name in ("gaussian", "gaussian_learned_scale"):
-        likelihoods.explain(name, said.append)
+        likelihoods.warn_if_not_likelihood(name, said.append)
     assert not said
     for name in ("squared_error", "bernoulli"):
-        likelihoods.explain(name, said.append)
+        likelihoods.warn_if_not_likelihood(name, said.append)
     assert len(said) == 2
     assert all("\n" not in line for line in said)

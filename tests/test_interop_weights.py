@@ -26,7 +26,7 @@ def same(a, b):
 def test_round_trip_is_exact(name):
     state, other = state_of(name), state_of(name, seed=1)
     loaded = interop.load_torch(name, other, interop.to_torch(name, state))
-    same((loaded.params, loaded.batch_stats), (state.params, state.batch_stats))
+    same((loaded.params, loaded.collections), (state.params, state.collections))
     same((loaded.step, loaded.optimizer_state), (other.step, other.optimizer_state))
     # One dict for all networks will do, and the function for its name.
     flat = flatten(interop.to_torch(name, state))
@@ -65,7 +65,7 @@ def test_batchnorm_statistics_travel_and_counters_are_made():
     state = state_of("wgan_mnist")._replace(step=jax.numpy.int32(7))
     dicts = interop.to_torch("wgan_mnist", state)
     assert set(dicts) == {"generator", "critic"}
-    stats = state.batch_stats["generator"]["decoder"]["hidden"]["norm_1"]
+    stats = state.collections["generator"]["batch_stats"]["decoder"]["hidden"]["norm_1"]
     np.testing.assert_array_equal(dicts["generator"]["5.running_mean"], stats["mean"])
     np.testing.assert_array_equal(dicts["generator"]["5.running_var"], stats["var"])
     counter = dicts["generator"].pop("5.num_batches_tracked")

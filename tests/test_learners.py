@@ -49,7 +49,7 @@ def witness(num_classes=0) -> Model:
             "steps_taken": step,
         }
         num_images = variables["batch_stats"]["num_images"] + len(images)
-        return value, (metrics, {"num_images": num_images})
+        return value, (metrics, {"batch_stats": {"num_images": num_images}})
 
     def evaluate(variables, images, key, step, labels=None):
         pixels = images.astype(jnp.float32).reshape(-1)
@@ -200,9 +200,9 @@ def test_every_batch_of_an_evaluation_has_its_own_key(learner):
 
 def test_running_statistics_are_handed_from_step_to_step(learner):
     state, _ = learner.epoch(learner.init(jax.random.key(0)), images(), jax.random.key(1))
-    np.testing.assert_array_equal(state.batch_stats["num_images"], COUNT)
+    np.testing.assert_array_equal(state.collections["batch_stats"]["num_images"], COUNT)
     state, _ = learner.step(state, images(5), jax.random.key(2))
-    np.testing.assert_array_equal(state.batch_stats["num_images"], COUNT + 5)
+    np.testing.assert_array_equal(state.collections["batch_stats"]["num_images"], COUNT + 5)
 
 
 def test_labels_stay_with_their_images(learner, labelled):

@@ -16,7 +16,7 @@ from jaxgen import runs, systems
 from jaxgen.errors import UserError
 from jaxgen.models import losses, monte_carlo
 from jaxgen.models.likelihoods import bernoulli
-from jaxgen.models.objectives import Objective, ObjectiveKeywords, kl_weight
+from jaxgen.models.objectives import Objective, kl_weight
 from jaxgen.models.variational import vae
 from jaxgen.networks.mlp import MLPDecoder, MLPEncoder
 from jaxgen.runs import flags
@@ -180,7 +180,7 @@ def model(**objective):
         bernoulli(),
         image_shape=IMAGE_SHAPE,
         latent_size=LATENT_SIZE,
-        **objective,
+        objective=Objective(**objective),
     )
 
 
@@ -239,7 +239,7 @@ def test_many_samples_of_photographs_take_the_memory_of_few(monkeypatch):
             bernoulli(),
             image_shape=shape,
             latent_size=2,
-            num_samples=num_samples,
+            objective=Objective(num_samples=num_samples),
         )
         variables = jax.eval_shape(photographs.init, jax.random.key(0))
         step = jax.jit(jax.grad(lambda v: photographs.loss(v, images, jax.random.key(0), 0)[0]))
@@ -266,11 +266,10 @@ def test_batchnorm_sees_all_samples_in_one_batch(monkeypatch):
     monkeypatch.setattr(monte_carlo, "BYTES_AT_ONCE", 0)
     learner = BUILDS["vae_batchnorm_mnist"](num_samples=4)
     state, _ = learner.step(learner.init(jax.random.key(0)), images, jax.random.key(1))
-    jax.tree.map(np.testing.assert_array_equal, state.batch_stats, wanted.batch_stats)
+    jax.tree.map(np.testing.assert_array_equal, state.collections, wanted.collections)
 
 
 def test_the_keywords_are_the_fields():
-    assert ObjectiveKeywords.__annotations__ == Objective.__annotations__
     signature = inspect.signature(systems.vae_flowers)
     defaults = {name: signature.parameters[name].default for name in Objective._fields}
     assert defaults == Objective(beta=0.1)._asdict()

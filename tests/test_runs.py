@@ -304,7 +304,7 @@ def test_another_configuration_is_refused_by_name_and_overwritten_on_demand(star
         ("--num-examples 41", "--num-examples to be a whole number from 1 to 40"),
         ("--learning-rate nan", "learning_rate"),
         ("--learning-rate -0.1", "learning_rate"),
-        ("--latent-size 0", "size of layer mean"),
+        ("--latent-size 0", "latent_size"),
         ("--beta -1", "beta"),
         ("--seed -1", "--seed"),
         ("--seed 4294967296", "--seed"),

@@ -11,8 +11,8 @@ import pytest
 import references
 
 from jaxgen.errors import UserError
+from jaxgen.models import Objective, autoencoder, vae
 from jaxgen.models.likelihoods import Likelihood, bernoulli
-from jaxgen.models.variational import autoencoder, vae
 from jaxgen.networks.mlp import MLPDecoder, MLPEncoder
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -96,7 +96,8 @@ def test_metrics_and_all_gradients_equal_numpy(family, batch_norm, monkeypatch):
     beta = 0.7
     with jax.enable_x64(True):  # so that the only differences left are roundings in float64
         if family == "vae":
-            model = vae(*networks(batch_norm), bernoulli(), beta=beta, **SHAPES)
+            objective = Objective(beta=beta)
+            model = vae(*networks(batch_norm), bernoulli(), objective=objective, **SHAPES)
         else:
             model = autoencoder(*networks(batch_norm), bernoulli(), **SHAPES)
         variables = random_variables(model, np.float64)
@@ -138,7 +139,7 @@ def test_beta_enters_the_loss_alone(variables):
     close = partial(np.testing.assert_allclose, rtol=1e-6)  # but for the rounding of each mean
     by_beta = []
     for beta in (0.0, 4.0):
-        model = vae(*networks(), bernoulli(), beta=beta, **SHAPES)
+        model = vae(*networks(), bernoulli(), objective=Objective(beta=beta), **SHAPES)
         loss, (metrics, _) = jax.jit(model.loss)(variables, images, jax.random.key(1), 0)
         assert loss == metrics["loss"]
         close(metrics["elbo"], -(metrics["kl"] + metrics["reconstruction"]))
@@ -284,7 +285,7 @@ def test_encoder_and_likelihood_see_the_same_pixels(binarization):
 @pytest.mark.parametrize("beta", [-1e-6, float("nan"), float("inf")])
 def test_an_impossible_beta_is_a_user_error(beta):
     with pytest.raises(UserError, match=r"expected beta .* at least 0, got"):
-        vae(*networks(), bernoulli(), beta=beta, **SHAPES)
+        vae(*networks(), bernoulli(), objective=Objective(beta=beta), **SHAPES)
 
 
 @pytest.mark.parametrize("build", [vae, autoencoder])

@@ -74,7 +74,7 @@ def classifier_mnist(
         images = unit_interval(images, image_shape)
         logits, updated = network.apply(variables, images, True, mutable=["batch_stats"])
         means = jax.tree.map(jnp.mean, metrics(logits, labels))
-        return means["loss"], (means, updated["batch_stats"])
+        return means["loss"], (means, updated)
 
     def logits_of(variables: PyTree, images: Inputs) -> Array:
         return network.apply(variables, unit_interval(images, image_shape), False)  # pyright: ignore[reportReturnType]

@@ -13,6 +13,7 @@ from jaxgen.errors import UserError
 from jaxgen.interop import keys
 from jaxgen.interop.flattening import StateDicts, as_array, flatten, plain
 from jaxgen.interop.matching import Match, match, nearest_pairs, notice, shortened, within
+from jaxgen.learners import AdversarialState
 from jaxgen.types import Learner, PyTree
 
 logger = logging.getLogger(__name__)
@@ -152,13 +153,20 @@ def _check_fit(name: str, matched: Match, given: Mapping[str, Any], unused: list
 def _leaves(name: str, state: PyTree) -> keys.Leaves:
     """All parameters and running averages, by path."""
     try:
-        trees = {"params": state.params, "batch_stats": state.batch_stats}
+        trees = {"params": state.params, "batch_stats": _batch_stats(state)}
     except AttributeError:
         raise UserError(
             f"expected the state of a learner of {name}, got {type(state).__name__}: give what "
             "learner.init gives"
         ) from None
     return keys.leaves_of(trees)
+
+
+def _batch_stats(state: PyTree) -> PyTree:
+    """The running averages of BatchNorm, by network."""
+    if isinstance(state, AdversarialState):
+        return {player: own.get("batch_stats", {}) for player, own in state.collections.items()}
+    return state.collections.get("batch_stats", {})
 
 
 def _like(leaf: Any, array: np.ndarray) -> jax.Array:
@@ -171,10 +179,15 @@ def _with_leaves(state: PyTree, arrays: Mapping[tuple[str, ...], jax.Array]) -> 
             return arrays[path]
         return {name: replaced(child, *path, name) for name, child in tree.items()}
 
-    state = state._replace(
-        params=replaced(state.params, "params"),
-        batch_stats=replaced(state.batch_stats, "batch_stats"),
-    )
+    batch_stats = replaced(_batch_stats(state), "batch_stats")
+    if isinstance(state, AdversarialState):
+        collections = {
+            player: own | ({"batch_stats": batch_stats[player]} if "batch_stats" in own else {})
+            for player, own in state.collections.items()
+        }
+    else:
+        collections = state.collections | ({"batch_stats": batch_stats} if batch_stats else {})
+    state = state._replace(params=replaced(state.params, "params"), collections=collections)
     if getattr(state, "ema", None):
         state = state._replace(ema=jax.tree.map(jnp.array, state.variables("generator")))
     return state

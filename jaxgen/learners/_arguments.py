@@ -12,6 +12,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+try:
+    from jax._src.core import trace_state_clean as _is_outermost
+except ImportError:  # a later JAX: donation under `jax.vmap` then warns
+
+    def _is_outermost() -> bool:
+        return True
+
+
 from jaxgen import _checks
 from jaxgen.errors import UserError
 from jaxgen.types import AdversarialModel, Model, PyTree
@@ -35,11 +43,11 @@ def compiled(
         expected.check_structure(state)
         return function(state, *args, **keywords)
 
-    jitted: Any = jax.jit(
-        traced,
-        static_argnames=("num_samples",) if "num_samples" in signature.parameters else (),
-        donate_argnums=0 if name in ("step", "epoch") else (),
-    )
+    static = ("num_samples",) if "num_samples" in signature.parameters else ()
+    donated = (0,) if name in ("step", "epoch") else ()
+    jitted: Any = jax.jit(traced, static_argnames=static, donate_argnums=donated)
+    # Under `jax.vmap` a state may be smaller than the one that replaces it.
+    inside: Any = jax.jit(traced, static_argnames=static)
 
     @functools.wraps(function)
     def checked(*args: Any, **keywords: Any) -> Any:
@@ -55,7 +63,7 @@ def compiled(
         if "key" in arguments:
             _check_key(arguments["key"])
         _check_labels(name, arguments, model.num_classes)
-        return jitted(*bound.args, **bound.kwargs)
+        return (jitted if _is_outermost() else inside)(*bound.args, **bound.kwargs)
 
     return _as_compiled(checked, jitted)
 

@@ -1,4 +1,4 @@
-"""The state of an adversarial descent: two networks, their optimizers, and an average of one."""
+"""The state of adversarial training."""
 
 from typing import NamedTuple
 
@@ -14,34 +14,37 @@ class AdversarialState(NamedTuple):
     Attributes:
       step: int32, the number of generator updates.
       params: of both networks.
-      batch_stats: running averages of BatchNorm; {} where a network has none.
+      collections: the other collections of their variables, by name: "batch_stats" with BatchNorm
+        or spectral normalization; {} without any.
       optimizer_state: of both optimizers.
       ema: the exponential moving average of the generator's variables; {} where it is off.
     """
 
     step: Array
     params: dict[str, PyTree]
-    batch_stats: dict[str, PyTree]
+    collections: dict[str, dict[str, PyTree]]
     optimizer_state: dict[str, optax.OptState]
     ema: PyTree
 
     def variables(self, player: str) -> PyTree:
         """One network's variables, as linen's `apply` takes them."""
-        return {"params": self.params[player], "batch_stats": self.batch_stats[player]}
+        return {"params": self.params[player], **self.collections[player]}
 
     def changed(self, player: str, **fields: PyTree) -> "AdversarialState":
-        """The state with other `params`, `batch_stats` or `optimizer_state` of one network."""
+        """The state with other `params`, `collections` or `optimizer_state` of one network."""
         return self._replace(
             **{name: getattr(self, name) | {player: value} for name, value in fields.items()}
         )
 
 
 def with_averaged_generator(state: AdversarialState) -> AdversarialState:
-    """The state with the moving average in the generator's place, for a learner's `sample`.
+    """The state with the averaged generator as its generator, for a learner's `sample`.
 
     Raises:
-      UserError: where the learner keeps no average.
+      UserError: if the learner keeps no average.
     """
     if not state.ema:
         raise UserError("expected a state with an averaged generator, got none: set ema_decay")
-    return state.changed("generator", **state.ema)
+    params = state.ema["params"]
+    collections = {name: tree for name, tree in state.ema.items() if name != "params"}
+    return state.changed("generator", params=params, collections=collections)

@@ -18,6 +18,7 @@ from jaxgen.learners.batching import (
     take,
     with_labels,
 )
+from jaxgen.transforms import with_extra_arguments
 from jaxgen.types import Array, Learner, Metrics, Model, PyTree
 
 
@@ -27,19 +28,20 @@ class MinimizeState(NamedTuple):
     Attributes:
       step: int32, the number of steps taken.
       params: the model's parameters.
-      batch_stats: running averages of BatchNorm; empty where the model has none.
+      collections: the other collections of the model's variables, by name: "batch_stats" with
+        BatchNorm or spectral normalization; {} without any.
       optimizer_state: the optimizer's own.
     """
 
     step: Array
     params: PyTree
-    batch_stats: PyTree
+    collections: dict[str, PyTree]
     optimizer_state: optax.OptState
 
     @property
     def variables(self) -> PyTree:
         """The model's variables, as linen's `apply` takes them."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        return {"params": self.params, **self.collections}
 
 
 def minimize(model: Model, optimizer: optax.GradientTransformation, *, batch_size: int) -> Learner:
@@ -47,7 +49,8 @@ def minimize(model: Model, optimizer: optax.GradientTransformation, *, batch_siz
 
     Args:
       model: the mathematics.
-      optimizer: an optax gradient transformation.
+      optimizer: an optax gradient transformation. It is given value, grad and value_fn, which
+        `optax.lbfgs` and `optax.contrib.reduce_on_plateau` need.
       batch_size: images in a step of `epoch`. The last step of an epoch takes the images that are
         left, so that each is used once.
 
@@ -58,6 +61,7 @@ def minimize(model: Model, optimizer: optax.GradientTransformation, *, batch_siz
       UserError: if batch_size is not positive or exceeds the number of images.
     """
     batch_size = _checks.whole_number("batch_size", batch_size)
+    optimizer = with_extra_arguments(optimizer)
     init = partial(_init, model, optimizer)
     expected = ExpectedState(MinimizeState, init)
 
@@ -97,33 +101,37 @@ def minimize(model: Model, optimizer: optax.GradientTransformation, *, batch_siz
     )
 
 
-def _init(model: Model, optimizer: optax.GradientTransformation, key: Array) -> MinimizeState:
-    variables = model.init(key)
-    params = variables["params"]
-    return MinimizeState(
-        jnp.zeros((), jnp.int32),
-        params,
-        variables.get("batch_stats", {}),
-        optimizer.init(params),
-    )
+def _init(
+    model: Model, optimizer: optax.GradientTransformationExtraArgs, key: Array
+) -> MinimizeState:
+    variables = dict(model.init(key))
+    params = variables.pop("params")
+    return MinimizeState(jnp.zeros((), jnp.int32), params, variables, optimizer.init(params))
 
 
 def _step(
     model: Model,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     state: MinimizeState,
     images: Array,
     key: Array,
     labels: Array | None,
 ) -> tuple[MinimizeState, Metrics]:
     def loss(params: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
-        variables = {"params": params, "batch_stats": state.batch_stats}
+        variables = {"params": params, **state.collections}
         return model.loss(variables, images, key, state.step, **with_labels(labels))
 
-    grads, (metrics, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
-    updates, optimizer_state = optimizer.update(grads, state.optimizer_state, state.params)
+    (value, (metrics, collections)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+    updates, optimizer_state = optimizer.update(
+        grads,
+        state.optimizer_state,
+        state.params,
+        value=value,
+        grad=grads,
+        value_fn=lambda params: loss(params)[0],
+    )
     params = optax.apply_updates(state.params, updates)
-    return MinimizeState(state.step + 1, params, batch_stats, optimizer_state), metrics
+    return MinimizeState(state.step + 1, params, collections, optimizer_state), metrics
 
 
 def _epoch(

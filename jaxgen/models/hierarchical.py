@@ -9,47 +9,29 @@ All four conditionals of the latents are diagonal Gaussians whose mean and log_v
 KL of z₂ is known in closed form given z₁; that of z₁ is estimated with the samples.
 """
 
-from typing import Any, Unpack
+from functools import partial
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from jaxgen.models import importance, losses, objectives
-from jaxgen.models.latent import Given, model_of
+from jaxgen import _checks
+from jaxgen.models import _modules, importance, losses, objectives
+from jaxgen.models._density import sample_gaussian
+from jaxgen.models._hierarchy import Hierarchy, Layers, density_of, of_samples
+from jaxgen.models._metrics import held_out_metrics, mean_loss
 from jaxgen.models.likelihoods import Likelihood
-from jaxgen.models.objectives import Objective, ObjectiveKeywords
-from jaxgen.models.pixels import Binarization, binarize, unit_interval
-from jaxgen.models.variational import compare, draw, metrics_of
+from jaxgen.models.objectives import Objective
+from jaxgen.models.pixels import Binarization, check_binarization
+from jaxgen.models.variational import (
+    PLAIN,
+    changes_in_training,
+    metrics_of,
+    reconstruction_terms,
+)
 from jaxgen.types import Array, Inputs, Labels, Metrics, Model, PyTree
 
-
-class Hierarchy(nn.Module):
-    """The networks of two stochastic layers, initialised and applied together.
-
-    Attributes:
-      lower_encoder: (images, train) -> mean and log_var of q(z₁|x).
-      upper_encoder: (z₁, train) -> mean and log_var of q(z₂|z₁).
-      upper_decoder: (z₂, train) -> mean and log_var of p(z₁|z₂).
-      lower_decoder: (z₁, train) -> parameters of p(x|z₁).
-    """
-
-    lower_encoder: Any
-    upper_encoder: Any
-    upper_decoder: Any
-    lower_decoder: Any
-
-    def __call__(self, images: Array) -> Array:
-        """Visits every layer once, for `init`."""
-        return self.decoder(self.encoder(images, False)[0], False)
-
-    def encoder(self, images: Array, train: bool) -> tuple[Array, Array]:
-        """Mean and log_var of q(z₂|z₁) at the mean of q(z₁|x)."""
-        return self.upper_encoder(self.lower_encoder(images, train)[0], train)
-
-    def decoder(self, latents: Array, train: bool) -> Array:
-        """Parameters of p(x|z₁) at the mean of p(z₁|z₂)."""
-        return self.lower_decoder(self.upper_decoder(latents, train)[0], train)
+__all__ = ["Hierarchy", "hierarchical_vae"]
 
 
 def hierarchical_vae(
@@ -57,105 +39,111 @@ def hierarchical_vae(
     likelihood: Likelihood,
     *,
     image_shape: tuple[int, int, int],
-    latent_size: int,
+    latent_size: int | None = None,
     binarization: Binarization = "none",
-    **objective: Unpack[ObjectiveKeywords],
+    objective: Objective = PLAIN,
 ) -> Model:
-    """The VAE of two stochastic layers, with the objectives and metrics of `vae.vae`.
+    """The VAE of two stochastic layers, with the objectives and metrics of `vae`.
 
-    Its latents are z₂ wherever `Model` speaks of latents; `sample` draws z₁ from p(z₁|z₂) where
-    `decode` takes its mean, and `reconstruct` decodes the mean of q(z₁|x). `kl` is a mean of
-    samples: never negative on average, but for one image it may be.
+    `latents` of a `Model` are z₂ here, but for those of its `density`, which are (z₁, z₂). `sample`
+    draws z₁ from p(z₁|z₂) where `decode` takes its mean, and `reconstruct` decodes the mean of
+    q(z₁|x). `kl` is a mean of samples: its expectation is not negative, its value for one image may
+    be.
 
     Args:
       networks: the four conditionals.
       likelihood: p(x|z₁).
       image_shape: (H, W, C).
-      latent_size: dimensions of z₂.
-      binarization: what the model sees of grey images; see `pixels.binarize`.
-      **objective: the fields of `objectives.Objective`.
+      latent_size: dimensions of z₂. None to derive it from the networks.
+      binarization: of grey images; see `pixels.binarize`.
+      objective: the weight of the KL term, free bits, more samples, other bounds.
 
     Raises:
-      UserError: where the objective is out of range, or contradicts itself.
+      UserError: if the objective is out of range or contradicts itself, or, from `init`, if a
+        module gives an output of another shape.
     """
-    goal = Objective(**objective)
-    objectives.check(goal)
-    kl_weight = objectives.kl_weight(goal)
-
-    def terms(
-        networks: Hierarchy,
-        images: Array,
-        labels: Given,
-        key: Array,
-        step: Array | int,
-        train: bool,
-    ) -> Metrics:
-        lower_key, upper_key = jax.random.split(key)
-        mean, log_var = networks.lower_encoder(images, train)
-        lower = draw(lower_key, mean, log_var, goal.num_samples)
-        upper = draw(upper_key, *of_samples(networks.upper_encoder, lower, train))[0]
-        weight = kl_weight(step)
-
-        token, upper_encoder = None, networks.upper_encoder
-        if goal.bound == "dreg":
-            (lower, upper), token = importance.reparameterised_again((lower, upper))
-            mean, log_var = jax.lax.stop_gradient((mean, log_var))
-            upper_encoder = with_constant_parameters(upper_encoder)
-        log_likelihood, fit = compare(
-            likelihood, networks.lower_decoder, lower, images, labels, train, goal.average_images
-        )
-        upper_mean, upper_log_var = of_samples(upper_encoder, lower, train)
-        prior_mean, prior_log_var = of_samples(networks.upper_decoder, upper, train)
-        lower_ratio = losses.log_normal(lower, prior_mean, prior_log_var)
-        lower_ratio -= losses.log_normal(lower, mean[None], log_var[None])
-        upper_ratio = losses.log_normal(upper, 0.0, 0.0)
-        upper_ratio -= losses.log_normal(upper, upper_mean, upper_log_var)
-        upper_kl = losses.kl_of_dimensions(upper_mean, upper_log_var)
-        kl = jnp.concatenate([-lower_ratio, upper_kl], axis=-1).mean(axis=0)
-
-        if goal.bound == "elbo":
-            loss = -fit + weight * losses.with_free_bits(kl, goal.free_bits)
-        else:
-            log_ratio = lower_ratio.sum(axis=-1) + upper_ratio.sum(axis=-1)
-            loss = -importance.bound(log_likelihood + weight * log_ratio, token)
-        return metrics_of(loss, log_likelihood, kl, weight)
-
-    model = model_of(
-        networks,
-        likelihood,
-        terms,
-        image_shape=image_shape,
-        latent_size=latent_size,
-        binarization=binarization,
+    objective = objectives.checked(objective)
+    check_binarization(binarization)
+    if latent_size is None:
+        latent_size = networks.derived_latent_size(image_shape)
+    latent_size = _checks.whole_number("latent_size", latent_size)
+    layers = Layers(networks, likelihood, image_shape, latent_size, binarization)
+    metrics = partial(_metrics, layers, objective, objectives.kl_weight(objective))
+    density = density_of(layers)
+    return Model(
+        layers.init,
+        partial(mean_loss, metrics),
+        partial(held_out_metrics, metrics),
+        image_shape,
+        latent_size,
+        0,
+        layers.sample,
+        layers.decode,
+        layers.encode,
+        layers.reconstruct,
+        density,
+        partial(importance.log_weights, density),
     )
 
-    def sample(variables: PyTree, num_samples: int, key: Array, *, labels: Labels = None) -> Array:
-        upper_key, lower_key = jax.random.split(key)
-        upper = jax.random.normal(upper_key, (num_samples, latent_size))
 
-        def decoded(networks: Hierarchy) -> Array:
-            lower = draw(lower_key, *networks.upper_decoder(upper, False))[0]
-            return networks.lower_decoder(lower, False)
+def _metrics(
+    layers: Layers,
+    objective: Objective,
+    kl_weight: objectives.KLWeight,
+    variables: PyTree,
+    images: Inputs,
+    key: Array,
+    step: ArrayLike,
+    labels: Labels,
+    train: bool,
+    /,
+) -> tuple[Metrics, PyTree]:
+    """Metrics of each image, [B], and the collections after the call."""
+    _modules.checked_labels(labels, 0)
+    observe_key, noise_key = jax.random.split(key)
+    observations = layers.observe(images, observe_key)
+    lower_key, upper_key = jax.random.split(noise_key)
+    keys = {name: jax.random.fold_in(noise_key, i) for i, name in enumerate(layers.names)}
+    collections = {}
 
-        return likelihood.mean(nn.apply(decoded, networks)(variables))
+    def call(name: str, x: Array, variables: PyTree = variables) -> PyTree:
+        output, collections[name] = layers.apply(name, variables, x, train, keys[name])
+        return output
 
-    def reconstruct(variables: PyTree, images: Inputs, *, labels: Labels = None) -> Array:
-        def decoded(networks: Hierarchy, images: Array) -> Array:
-            return networks.lower_decoder(networks.lower_encoder(images, False)[0], False)
+    mean, log_var = call("lower_encoder", observations)
+    lower = sample_gaussian(lower_key, mean, log_var, objective.num_samples)
+    upper_mean, upper_log_var = of_samples(partial(call, "upper_encoder"), lower)
+    upper = sample_gaussian(upper_key, upper_mean, upper_log_var)[0]
+    weight = kl_weight(step)
 
-        seen = binarize(unit_interval(images, image_shape), binarization)
-        return likelihood.mean(nn.apply(decoded, networks)(variables, seen))
+    token = None
+    if objective.bound == "dreg":
+        (lower, upper), token = importance.reparameterized_again((lower, upper))
+        mean, log_var = jax.lax.stop_gradient((mean, log_var))
+        constant = _modules.with_constant_params(variables)
+        upper_encoder = partial(call, "upper_encoder", variables=constant)
+        upper_mean, upper_log_var = of_samples(upper_encoder, lower)
+    log_likelihood, fit, collections["lower_decoder"] = reconstruction_terms(
+        layers.likelihood,
+        lambda latents, _, key: layers.apply("lower_decoder", variables, latents, train, key),
+        lower,
+        observations,
+        None,
+        keys["lower_decoder"],
+        average_images=objective.average_images,
+        in_one_batch=train and changes_in_training(variables, "lower_decoder"),
+    )
+    prior_mean, prior_log_var = of_samples(partial(call, "upper_decoder"), upper)
+    lower_ratio = losses.log_normal(lower, prior_mean, prior_log_var)
+    lower_ratio -= losses.log_normal(lower, mean[None], log_var[None])
+    upper_ratio = losses.log_normal(upper, 0.0, 0.0)
+    upper_ratio -= losses.log_normal(upper, upper_mean, upper_log_var)
+    upper_kl = losses.kl_of_dimensions(upper_mean, upper_log_var)
+    kl = jnp.concatenate([-lower_ratio, upper_kl], axis=-1).mean(axis=0)
 
-    return model._replace(sample=sample, reconstruct=reconstruct)
-
-
-def of_samples(network: Any, latents: Array, train: bool) -> PyTree:
-    """Applies a network to several samples as one batch: [K, B, D] -> arrays [K, B, ...]."""
-    flat = network(latents.reshape(-1, latents.shape[-1]), train)
-    return jax.tree.map(lambda x: x.reshape(*latents.shape[:2], *x.shape[1:]), flat)
-
-
-def with_constant_parameters(network: nn.Module) -> Any:
-    """The network as a function that has no gradient in its parameters."""
-    module, variables = network.unbind()
-    return lambda *args: module.apply(jax.lax.stop_gradient(variables), *args)
+    if objective.bound == "elbo":
+        loss = -fit + weight * losses.with_free_bits(kl, objective.free_bits)
+    else:
+        log_ratio = lower_ratio.sum(axis=-1) + upper_ratio.sum(axis=-1)
+        loss = -importance.bound(log_likelihood + weight * log_ratio, token)
+    return metrics_of(loss, log_likelihood, kl, weight), _modules.joined(collections)

@@ -1,4 +1,4 @@
-"""Observation models p(x|z): what the decoder's output says about an image.
+"""Observation models p(x|z): the distribution of an image given the decoder's output.
 
 A likelihood is a pair of pure functions of the decoder's output, here called `params`:
 `log_prob(params, images) -> [B]` in nats and `mean(params) -> images in [0, 1]`. `params` is an
@@ -50,11 +50,19 @@ class Likelihood(NamedTuple):
       mean: params -> the expected image, in [0, 1].
       average: params with one more leading axis -> params whose mean is the average of theirs
         along that axis.
+      sample: (params, key) -> images drawn from p(x|z), before any clipping to [0, 1]; None where
+        that is not defined.
+      unnormalized: why `log_prob` is not a log-density or log-probability, in one phrase; None
+        where it is one.
+      discrete: whether `log_prob` is the probability of binary pixels.
     """
 
     log_prob: Callable[[Any, Array], Array]
     mean: Callable[[Any], Array]
     average: Callable[[Any], Any] = average_logits
+    sample: Callable[[Any, Array], Array] | None = None
+    unnormalized: str | None = None
+    discrete: bool = False
 
 
 def bernoulli() -> Likelihood:
@@ -64,14 +72,17 @@ def bernoulli() -> Likelihood:
 
     This is the negative cross-entropy between x and sigmoid(logits), computed from the logits and
     finite for all of them. For x in {0, 1} it is a log-probability. For grey x in (0, 1) it is
-    still a useful loss, but no log-likelihood: its normaliser over [0, 1] is missing, and it
+    still a useful loss, but no log-likelihood: its normalizer over [0, 1] is missing, and it
     cannot reach 0.
     """
 
     def log_prob(logits: Array, images: Array) -> Array:
         return _sum_over_pixels(images * logits - softplus(logits))
 
-    return Likelihood(log_prob, jax.nn.sigmoid)
+    def sample(logits: Array, key: Array) -> Array:
+        return jax.random.bernoulli(key, jax.nn.sigmoid(logits)).astype(logits.dtype)
+
+    return Likelihood(log_prob, jax.nn.sigmoid, sample=sample, discrete=True)
 
 
 def squared_error() -> Likelihood:
@@ -79,14 +90,22 @@ def squared_error() -> Likelihood:
 
     log_prob = −Σ_i (x_i − mean_i)²,   mean = sigmoid(logits)
 
-    This is log p of `gaussian` at variance SQUARED_ERROR_VARIANCE = ½ without its normaliser: to
+    This is log p of `gaussian` at variance SQUARED_ERROR_VARIANCE = ½ without its normalizer: to
     be a log-density in nats it lacks −n/2 log(2π · SQUARED_ERROR_VARIANCE) = −0.572 n.
     """
 
     def log_prob(logits: Array, images: Array) -> Array:
         return -_sum_of_squares(logits, images) / (2 * SQUARED_ERROR_VARIANCE)
 
-    return Likelihood(log_prob, jax.nn.sigmoid)
+    def sample(logits: Array, key: Array) -> Array:
+        return _gaussian_sample(logits, jnp.sqrt(SQUARED_ERROR_VARIANCE), key)
+
+    return Likelihood(
+        log_prob,
+        jax.nn.sigmoid,
+        sample=sample,
+        unnormalized="squared error without its normalizer",
+    )
 
 
 def gaussian(scale: float = 1.0) -> Likelihood:
@@ -95,7 +114,7 @@ def gaussian(scale: float = 1.0) -> Likelihood:
     log p(x|logits) = Σ_i −½ ((x_i − mean_i) / scale)² − log(scale) − ½ log(2π),
     mean = sigmoid(logits)
 
-    The normaliser is part of it: a log-density in nats, for pixels in [0, 1]. At the default,
+    The normalizer is part of it: a log-density in nats, for pixels in [0, 1]. At the default,
     unit variance, its squared error counts half; scale = √½ is what `squared_error` minimises.
 
     Args:
@@ -109,7 +128,10 @@ def gaussian(scale: float = 1.0) -> Likelihood:
     def log_prob(logits: Array, images: Array) -> Array:
         return _gaussian_log_prob(logits, jnp.log(jnp.float32(scale)), images)
 
-    return Likelihood(log_prob, jax.nn.sigmoid)
+    def sample(logits: Array, key: Array) -> Array:
+        return _gaussian_sample(logits, jnp.float32(scale), key)
+
+    return Likelihood(log_prob, jax.nn.sigmoid, sample=sample)
 
 
 def gaussian_learned_scale() -> Likelihood:
@@ -124,14 +146,18 @@ def gaussian_learned_scale() -> Likelihood:
         logits, log_scale = params
         return _gaussian_log_prob(logits, log_scale, images)
 
-    return Likelihood(log_prob, lambda params: jax.nn.sigmoid(params[0]))
+    def sample(params: tuple[Array, Array], key: Array) -> Array:
+        logits, log_scale = params
+        return _gaussian_sample(logits, jnp.exp(log_scale)[:, None, None, None], key)
+
+    return Likelihood(log_prob, lambda params: jax.nn.sigmoid(params[0]), sample=sample)
 
 
-def explain(likelihood: str, say: Callable[[str], object]) -> None:
-    """Says in one line where what is called a loss in nats is no log-likelihood's."""
+def warn_if_not_likelihood(likelihood: str, say: Callable[[str], object]) -> None:
+    """Says in one line that the loss does not bound a log-likelihood, where that is so."""
     if likelihood == "squared_error":
         say(
-            "squared error: loss and elbo lack the Gaussian's normaliser, so they compare models "
+            "squared error: loss and elbo lack the Gaussian's normalizer, so they compare models "
             "but bound no log-likelihood (--likelihood gaussian has it)"
         )
     if likelihood == "bernoulli":
@@ -153,6 +179,11 @@ def _sum_over_pixels(values: Array) -> Array:
     """
     flat = values.reshape(values.shape[0], -1)
     return jnp.dot(flat, jnp.ones(flat.shape[1], flat.dtype), precision=jax.lax.Precision.HIGHEST)
+
+
+def _gaussian_sample(logits: Array, scale: Array, key: Array) -> Array:
+    noise = jax.random.normal(key, logits.shape, logits.dtype)
+    return jax.nn.sigmoid(logits) + scale.astype(logits.dtype) * noise
 
 
 def _gaussian_log_prob(logits: Array, log_scale: Array, images: Array) -> Array:

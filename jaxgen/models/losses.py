@@ -1,10 +1,12 @@
-"""Per-example losses: every function maps a batch to one number an image, [B], in nats."""
+"""Per-example losses: every function maps a batch to one number per image, [B], in nats."""
 
 import math
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
+from jaxgen._checks import is_traced
 from jaxgen.types import Array
 
 
@@ -32,7 +34,7 @@ def kl_of_dimensions(mean: Array, log_var: Array) -> Array:
     return 0.5 * (jnp.expm1(log_var) - log_var + mean**2)
 
 
-def with_free_bits(kl: Array, free_bits: float) -> Array:
+def with_free_bits(kl: Array, free_bits: ArrayLike) -> Array:
     """The sum of a KL over its dimensions, each of which costs at least `free_bits`.
 
     Σ_d max(free_bits, mean over the batch of KL_d)
@@ -52,7 +54,7 @@ def with_free_bits(kl: Array, free_bits: float) -> Array:
       Kingma et al., Improving Variational Inference with Inverse Autoregressive Flow,
       arXiv:1606.04934, equation 15; each dimension is a group of its own.
     """
-    if not free_bits:
+    if not is_traced(free_bits) and not free_bits:
         return jnp.sum(kl, axis=-1)
     charged = kl.mean(axis=0, keepdims=True) > free_bits
     return jnp.sum(jnp.where(charged, kl, free_bits), axis=-1)
@@ -66,6 +68,12 @@ def log_normal(latents: Array, mean: Array | float, log_var: Array | float) -> A
     Every use here is a difference of two densities of one D, from which the constant drops out.
     """
     return -0.5 * ((latents - mean) ** 2 * jnp.exp(-log_var) + log_var)
+
+
+def gaussian_log_density(latents: Array, mean: Array | float, log_var: Array | float) -> Array:
+    """Log-density of a diagonal Gaussian in nats, constants included: [..., D] -> [...]."""
+    constant = 0.5 * math.log(2 * math.pi) * latents.shape[-1]
+    return jnp.sum(log_normal(latents, mean, log_var), axis=-1) - constant
 
 
 def importance_weighted_bound(log_weights: Array) -> Array:

@@ -1,4 +1,4 @@
-"""What a model sees of the images it is given: floats in [0, 1], grey or binarized."""
+"""Images as a model uses them: floats in [0, 1], grey or binarized."""
 
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -25,13 +25,13 @@ def unit_interval(images: Array | np.ndarray, image_shape: tuple[int, ...]) -> A
 
 
 def binarize(images: Array, binarization: Binarization, key: Array | None = None) -> Array:
-    """Grey images in [0, 1] as a Bernoulli model may want them.
+    """Grey images in [0, 1], binarized.
 
     Args:
       images: floats in [0, 1].
       binarization: "none" leaves them grey; "threshold" gives 1 where a pixel is ≥ 0.5; "dynamic"
-        draws each pixel from a Bernoulli distribution whose mean is its grey value, so that every
-        epoch sees another draw (Burda et al., arXiv:1509.00519, section 5).
+        draws each pixel from a Bernoulli distribution whose mean is its grey value (Burda et al.,
+        arXiv:1509.00519, section 5).
       key: consumed by "dynamic"; without one, "dynamic" gives the mean of its draws, the grey
         image.
     """
@@ -47,8 +47,8 @@ def check_binarization(binarization: str) -> None:
     _checks.one_of("binarization", binarization, get_args(Binarization))
 
 
-def explain(binarization: Binarization, say: Callable[[str], object]) -> None:
-    """Says in one line that the cross-entropy of grey pixels is no likelihood, where they are."""
+def warn_if_grey(binarization: Binarization, say: Callable[[str], object]) -> None:
+    """Says in one line that the cross-entropy of grey pixels is not a likelihood."""
     if binarization == "none":
         say(
             "grey pixels: the loss is a cross-entropy plus KL, not a bound on a log-likelihood "

@@ -72,9 +72,9 @@ def start(
         overwrite=asked.overwrite,
     )
     if "binarization" in known and run.learner.encode is not None:
-        pixels.explain(known["binarization"], run.note)
+        pixels.warn_if_grey(known["binarization"], run.note)
     if "likelihood" in known:
-        likelihoods.explain(known["likelihood"], run.note)
+        likelihoods.warn_if_not_likelihood(known["likelihood"], run.note)
     return run
 
 

@@ -1,23 +1,26 @@
 """Variational autoencoders of convolutions, on colour photographs."""
 
-from typing import Literal, Unpack, get_args
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
+import numpy as np
 
 from jaxgen import _checks, models
+from jaxgen.errors import UserError
 from jaxgen.learners import minimize
 from jaxgen.models import likelihoods
 from jaxgen.models.likelihoods import Likelihood
-from jaxgen.models.objectives import ObjectiveKeywords, takes_objective
+from jaxgen.models.objectives import Bound, KLSchedule, Objective
 from jaxgen.networks.conv import ConvDecoder, PoolingEncoder, StridedEncoder
 from jaxgen.networks.scale import LearnedScale
+from jaxgen.systems._declaration import Number, Optimizer, Rate, system
 from jaxgen.systems.optimizers import adam
 from jaxgen.types import Learner
 
 Observation = Literal["squared_error", "gaussian", "gaussian_learned_scale", "bernoulli"]
 
 
-@takes_objective(beta=0.1)
+@system()
 def vae_flowers(
     *,
     resolution: int = 32,
@@ -27,40 +30,40 @@ def vae_flowers(
     batch_norm: bool = False,
     likelihood: Observation = "squared_error",
     scale: float = 1.0,
-    learning_rate: float = 1e-4,
+    learning_rate: Rate = 1e-4,
     batch_size: int = 64,
-    **objective: Unpack[ObjectiveKeywords],
+    beta: Number = 0.1,
+    kl_schedule: KLSchedule = "constant",
+    kl_schedule_steps: int = 2000,
+    free_bits: Number = 0.0,
+    num_samples: int = 1,
+    bound: Bound = "elbo",
+    average_images: bool = False,
+    optimizer: Optimizer | None = None,
 ) -> Learner:
-    """Convolutional VAE with max pooling, for small photographs; squared error + 0.1 · KL.
-
-    Args:
-      resolution: height and width of an image, a multiple of 2 to the number of `channels`.
-      image_channels: 3 for colour, 1 for grey.
-      channels: of the encoder's layers, each of which halves the image; the decoder's are the
-        reverse.
-      latent_size: dimensions of the latent space.
-      batch_norm: BatchNorm after every convolution but the decoder's last.
-      likelihood: what the decoded image says about the pixels: squared_error (a Gaussian of
-        variance 1/2 without its normaliser), gaussian (of standard deviation `scale`, in nats),
-        gaussian_learned_scale (one standard deviation, learned), or bernoulli (cross-entropy).
-      scale: standard deviation of a pixel under the likelihood gaussian.
-      learning_rate: step size of Adam.
-      batch_size: images a step.
-    """
-    _checks.at_least("image_channels", image_channels, 1)
-    image_shape = (resolution, resolution, image_channels)
+    """Convolutional VAE with max pooling, for small photographs; squared error + 0.1 · KL."""
+    image_shape = _image_shape(resolution, image_channels)
     decoder = ConvDecoder(channels[::-1], image_shape, kernel_size=2, batch_norm=batch_norm)
     model = models.vae(
         PoolingEncoder(channels, latent_size, batch_norm),
         *_observed(decoder, likelihood, scale),
         image_shape=image_shape,
         latent_size=latent_size,
-        **objective,
+        objective=Objective(
+            beta,
+            kl_schedule,
+            kl_schedule_steps,
+            free_bits,
+            num_samples,
+            bound,
+            average_images,
+        ),
     )
-    return minimize(model, adam(learning_rate), batch_size=batch_size)
+    optimizer = adam(learning_rate) if optimizer is None else optimizer
+    return minimize(model, optimizer, batch_size=batch_size)
 
 
-@takes_objective(num_samples=10)
+@system()
 def vae_animals(
     *,
     resolution: int = 128,
@@ -70,37 +73,50 @@ def vae_animals(
     batch_norm: bool = False,
     likelihood: Observation = "squared_error",
     scale: float = 1.0,
-    learning_rate: float = 1e-3,
+    learning_rate: Rate = 1e-3,
     batch_size: int = 64,
-    **objective: Unpack[ObjectiveKeywords],
+    beta: Number = 1.0,
+    kl_schedule: KLSchedule = "constant",
+    kl_schedule_steps: int = 2000,
+    free_bits: Number = 0.0,
+    num_samples: int = 10,
+    bound: Bound = "elbo",
+    average_images: bool = False,
+    optimizer: Optimizer | None = None,
 ) -> Learner:
-    """Convolutional VAE of strided convolutions, for photographs; ten latents an image.
-
-    Args:
-      resolution: height and width of an image, a multiple of 2 to the number of `channels`.
-      image_channels: 3 for colour, 1 for grey.
-      channels: of the encoder's layers, each of which halves the image; the decoder's are the
-        reverse.
-      latent_size: dimensions of the latent space.
-      batch_norm: BatchNorm after every convolution but the decoder's last.
-      likelihood: what the decoded image says about the pixels: squared_error (a Gaussian of
-        variance 1/2 without its normaliser), gaussian (of standard deviation `scale`, in nats),
-        gaussian_learned_scale (one standard deviation, learned), or bernoulli (cross-entropy).
-      scale: standard deviation of a pixel under the likelihood gaussian.
-      learning_rate: step size of Adam.
-      batch_size: images a step.
-    """
-    _checks.at_least("image_channels", image_channels, 1)
-    image_shape = (resolution, resolution, image_channels)
+    """Convolutional VAE of strided convolutions, for photographs; ten latents per image."""
+    image_shape = _image_shape(resolution, image_channels)
     decoder = ConvDecoder(channels[::-1], image_shape, kernel_size=4, batch_norm=batch_norm)
     model = models.vae(
         StridedEncoder(channels, latent_size, batch_norm),
         *_observed(decoder, likelihood, scale),
         image_shape=image_shape,
         latent_size=latent_size,
-        **objective,
+        objective=Objective(
+            beta,
+            kl_schedule,
+            kl_schedule_steps,
+            free_bits,
+            num_samples,
+            bound,
+            average_images,
+        ),
     )
-    return minimize(model, adam(learning_rate), batch_size=batch_size)
+    optimizer = adam(learning_rate) if optimizer is None else optimizer
+    return minimize(model, optimizer, batch_size=batch_size)
+
+
+def _image_shape(resolution: Any, image_channels: Any) -> tuple[int, int, int]:
+    """(H, W, C), for a resolution given as a number, or as a pair of equal ones."""
+    if isinstance(resolution, tuple | list | np.ndarray) and np.shape(resolution) == (2,):
+        height, width = resolution
+        if height != width:
+            raise UserError(
+                f"expected resolution to be one number, got {height}x{width}: images are square"
+            )
+        resolution = height
+    side = _checks.whole_number("resolution", resolution)
+    return side, side, _checks.whole_number("image_channels", image_channels)
 
 
 def _observed(

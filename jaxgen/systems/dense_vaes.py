@@ -1,44 +1,40 @@
 """Autoencoders of dense layers on MNIST."""
 
 from functools import partial
-from typing import Unpack
 
 import flax.linen as nn
 
 from jaxgen import _checks, models
 from jaxgen.learners import minimize
 from jaxgen.models.likelihoods import bernoulli
-from jaxgen.models.objectives import ObjectiveKeywords, takes_objective
+from jaxgen.models.objectives import Bound, KLSchedule, Objective
 from jaxgen.models.pixels import Binarization
 from jaxgen.networks.layers import RunningVariance
 from jaxgen.networks.mlp import MLPDecoder, MLPEncoder
+from jaxgen.systems._declaration import Number, Optimizer, Rate, system
 from jaxgen.systems.optimizers import adam
 from jaxgen.types import Learner
 
 
-@takes_objective()
+@system()
 def vae_mnist(
     *,
     image_shape: tuple[int, int, int] = (28, 28, 1),
     hidden_sizes: tuple[int, ...] = (400,),
     latent_size: int = 20,
     binarization: Binarization = "none",
-    learning_rate: float = 1e-3,
+    learning_rate: Rate = 1e-3,
     batch_size: int = 128,
-    **objective: Unpack[ObjectiveKeywords],
+    beta: Number = 1.0,
+    kl_schedule: KLSchedule = "constant",
+    kl_schedule_steps: int = 2000,
+    free_bits: Number = 0.0,
+    num_samples: int = 1,
+    bound: Bound = "elbo",
+    average_images: bool = False,
+    optimizer: Optimizer | None = None,
 ) -> Learner:
-    """MLP VAE: one hidden layer, ReLU, Bernoulli pixels (arXiv:1312.6114).
-
-    Args:
-      image_shape: height, width and channels of an image.
-      hidden_sizes: units of the encoder's hidden layers; the decoder's are the reverse.
-      latent_size: dimensions of the latent space.
-      binarization: what the model sees of grey pixels: none (as they are; the cross-entropy is
-        then a loss, not a log-likelihood), threshold (1 where a pixel is at least 0.5), or
-        dynamic (a Bernoulli draw each epoch).
-      learning_rate: step size of Adam.
-      batch_size: images a step.
-    """
+    """MLP VAE: one hidden layer, ReLU, Bernoulli pixels (arXiv:1312.6114)."""
     model = models.vae(
         MLPEncoder(hidden_sizes, latent_size),
         MLPDecoder(hidden_sizes[::-1], image_shape),
@@ -46,34 +42,39 @@ def vae_mnist(
         image_shape=image_shape,
         latent_size=latent_size,
         binarization=binarization,
-        **objective,
+        objective=Objective(
+            beta,
+            kl_schedule,
+            kl_schedule_steps,
+            free_bits,
+            num_samples,
+            bound,
+            average_images,
+        ),
     )
-    return minimize(model, adam(learning_rate), batch_size=batch_size)
+    optimizer = adam(learning_rate) if optimizer is None else optimizer
+    return minimize(model, optimizer, batch_size=batch_size)
 
 
-@takes_objective()
+@system()
 def vae_binarized_mnist(
     *,
     image_shape: tuple[int, int, int] = (28, 28, 1),
     hidden_sizes: tuple[int, ...] = (200, 200),
     latent_size: int = 20,
     binarization: Binarization = "threshold",
-    learning_rate: float = 1e-3,
+    learning_rate: Rate = 1e-3,
     batch_size: int = 128,
-    **objective: Unpack[ObjectiveKeywords],
+    beta: Number = 1.0,
+    kl_schedule: KLSchedule = "constant",
+    kl_schedule_steps: int = 2000,
+    free_bits: Number = 0.0,
+    num_samples: int = 1,
+    bound: Bound = "elbo",
+    average_images: bool = False,
+    optimizer: Optimizer | None = None,
 ) -> Learner:
-    """MLP VAE on binary pixels: two hidden layers, LeakyReLU(0.2), a true likelihood in nats.
-
-    Args:
-      image_shape: height, width and channels of an image.
-      hidden_sizes: units of the encoder's hidden layers; the decoder's are the reverse.
-      latent_size: dimensions of the latent space.
-      binarization: what the model sees of grey pixels: threshold (1 where a pixel is at least
-        0.5), dynamic (a Bernoulli draw each epoch), or none (as they are; the cross-entropy is
-        then a loss, not a log-likelihood).
-      learning_rate: step size of Adam.
-      batch_size: images a step.
-    """
+    """MLP VAE on binary pixels: two hidden layers, LeakyReLU(0.2), a true likelihood in nats."""
     activation = partial(nn.leaky_relu, negative_slope=0.2)
     model = models.vae(
         MLPEncoder(hidden_sizes, latent_size, activation),
@@ -82,12 +83,21 @@ def vae_binarized_mnist(
         image_shape=image_shape,
         latent_size=latent_size,
         binarization=binarization,
-        **objective,
+        objective=Objective(
+            beta,
+            kl_schedule,
+            kl_schedule_steps,
+            free_bits,
+            num_samples,
+            bound,
+            average_images,
+        ),
     )
-    return minimize(model, adam(learning_rate), batch_size=batch_size)
+    optimizer = adam(learning_rate) if optimizer is None else optimizer
+    return minimize(model, optimizer, batch_size=batch_size)
 
 
-@takes_objective()
+@system()
 def vae_batchnorm_mnist(
     *,
     image_shape: tuple[int, int, int] = (28, 28, 1),
@@ -95,39 +105,41 @@ def vae_batchnorm_mnist(
     latent_size: int = 32,
     binarization: Binarization = "none",
     running_variance: RunningVariance = "biased",
-    learning_rate: float = 1e-3,
+    learning_rate: Rate = 1e-3,
     batch_size: int = 64,
-    **objective: Unpack[ObjectiveKeywords],
+    beta: Number = 1.0,
+    kl_schedule: KLSchedule = "constant",
+    kl_schedule_steps: int = 2000,
+    free_bits: Number = 0.0,
+    num_samples: int = 1,
+    bound: Bound = "elbo",
+    average_images: bool = False,
+    optimizer: Optimizer | None = None,
 ) -> Learner:
-    """MLP VAE with BatchNorm (arXiv:1502.03167) after every hidden layer.
-
-    Args:
-      image_shape: height, width and channels of an image.
-      hidden_sizes: units of the encoder's hidden layers; the decoder's are the reverse.
-      latent_size: dimensions of the latent space.
-      binarization: what the model sees of grey pixels: none (as they are; the cross-entropy is
-        then a loss, not a log-likelihood), threshold (1 where a pixel is at least 0.5), or
-        dynamic (a Bernoulli draw each epoch).
-      running_variance: what BatchNorm's running variance averages: biased variances of the batch,
-        or unbiased ones, as PyTorch does.
-      learning_rate: step size of Adam.
-      batch_size: images a step.
-    """
+    """MLP VAE with BatchNorm (arXiv:1502.03167) after every hidden layer."""
+    norm = {"batch_norm": True, "running_variance": running_variance}
     model = models.vae(
-        MLPEncoder(hidden_sizes, latent_size, batch_norm=True, running_variance=running_variance),
-        MLPDecoder(
-            hidden_sizes[::-1], image_shape, batch_norm=True, running_variance=running_variance
-        ),
+        MLPEncoder(hidden_sizes, latent_size, **norm),
+        MLPDecoder(hidden_sizes[::-1], image_shape, **norm),
         bernoulli(),
         image_shape=image_shape,
         latent_size=latent_size,
         binarization=binarization,
-        **objective,
+        objective=Objective(
+            beta,
+            kl_schedule,
+            kl_schedule_steps,
+            free_bits,
+            num_samples,
+            bound,
+            average_images,
+        ),
     )
-    return minimize(model, adam(learning_rate), batch_size=batch_size)
+    optimizer = adam(learning_rate) if optimizer is None else optimizer
+    return minimize(model, optimizer, batch_size=batch_size)
 
 
-@takes_objective()
+@system()
 def cvae_mnist(
     *,
     image_shape: tuple[int, int, int] = (28, 28, 1),
@@ -135,24 +147,19 @@ def cvae_mnist(
     hidden_sizes: tuple[int, ...] = (400,),
     latent_size: int = 20,
     binarization: Binarization = "none",
-    learning_rate: float = 1e-3,
+    learning_rate: Rate = 1e-3,
     batch_size: int = 128,
-    **objective: Unpack[ObjectiveKeywords],
+    beta: Number = 1.0,
+    kl_schedule: KLSchedule = "constant",
+    kl_schedule_steps: int = 2000,
+    free_bits: Number = 0.0,
+    num_samples: int = 1,
+    bound: Bound = "elbo",
+    average_images: bool = False,
+    optimizer: Optimizer | None = None,
 ) -> Learner:
-    """The networks of `vae_mnist`, encoder and decoder conditional on the label.
-
-    Args:
-      image_shape: height, width and channels of an image.
-      num_classes: labels are in 0..num_classes - 1.
-      hidden_sizes: units of the encoder's hidden layers; the decoder's are the reverse.
-      latent_size: dimensions of the latent space.
-      binarization: what the model sees of grey pixels: none (as they are; the cross-entropy is
-        then a loss, not a log-likelihood), threshold (1 where a pixel is at least 0.5), or
-        dynamic (a Bernoulli draw each epoch).
-      learning_rate: step size of Adam.
-      batch_size: images a step.
-    """
-    _checks.at_least("num_classes", num_classes, 1)
+    """The networks of `vae_mnist`, encoder and decoder conditional on the label."""
+    num_classes = _checks.whole_number("num_classes", num_classes)
     model = models.vae(
         MLPEncoder(hidden_sizes, latent_size, num_classes=num_classes),
         MLPDecoder(hidden_sizes[::-1], image_shape, num_classes=num_classes),
@@ -161,31 +168,32 @@ def cvae_mnist(
         latent_size=latent_size,
         binarization=binarization,
         num_classes=num_classes,
-        **objective,
+        objective=Objective(
+            beta,
+            kl_schedule,
+            kl_schedule_steps,
+            free_bits,
+            num_samples,
+            bound,
+            average_images,
+        ),
     )
-    return minimize(model, adam(learning_rate), batch_size=batch_size)
+    optimizer = adam(learning_rate) if optimizer is None else optimizer
+    return minimize(model, optimizer, batch_size=batch_size)
 
 
+@system(latent_size="dimensions of the code.")
 def autoencoder_mnist(
     *,
     image_shape: tuple[int, int, int] = (28, 28, 1),
     hidden_sizes: tuple[int, ...] = (400,),
     latent_size: int = 20,
     binarization: Binarization = "none",
-    learning_rate: float = 1e-3,
+    learning_rate: Rate = 1e-3,
     batch_size: int = 128,
+    optimizer: Optimizer | None = None,
 ) -> Learner:
-    """The networks of `vae_mnist` without noise or KL: what a VAE is explained against.
-
-    Args:
-      image_shape: height, width and channels of an image.
-      hidden_sizes: units of the encoder's hidden layers; the decoder's are the reverse.
-      latent_size: dimensions of the code.
-      binarization: what the model sees of grey pixels: none (as they are), threshold (1 where a
-        pixel is at least 0.5), or dynamic (a Bernoulli draw each epoch).
-      learning_rate: step size of Adam.
-      batch_size: images a step.
-    """
+    """The networks of `vae_mnist` without noise or KL: the baseline of a VAE."""
     model = models.autoencoder(
         MLPEncoder(hidden_sizes, latent_size),
         MLPDecoder(hidden_sizes[::-1], image_shape),
@@ -194,4 +202,5 @@ def autoencoder_mnist(
         latent_size=latent_size,
         binarization=binarization,
     )
-    return minimize(model, adam(learning_rate), batch_size=batch_size)
+    optimizer = adam(learning_rate) if optimizer is None else optimizer
+    return minimize(model, optimizer, batch_size=batch_size)
