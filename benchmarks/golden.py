@@ -25,7 +25,7 @@ def main() -> None:
     """Records every system."""
     FOLDER.mkdir(exist_ok=True)
     for name, sizes in SMALL.items():
-        count = NUM_STEPS * trajectories.images_a_step(name, BATCH_SIZE)
+        count = NUM_STEPS * trajectories.images_per_step(name, BATCH_SIZE)
         images = trajectories.images_of(sizes, count)
         with jax.enable_x64(True):
             noise = [

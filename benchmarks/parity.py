@@ -70,7 +70,7 @@ class Row(NamedTuple):
 def measure(name: str, sizes: Sizes, batch_size: int = BATCH_SIZE) -> Row:
     """Runs both sides in both dtypes."""
     start = trajectories.start_of(name, sizes)
-    count = NUM_STEPS * trajectories.images_a_step(name, batch_size)
+    count = NUM_STEPS * trajectories.images_per_step(name, batch_size)
     images = trajectories.images_of(sizes, count)
 
     def noise(dtype: Any) -> list[np.ndarray]:
@@ -116,7 +116,7 @@ def run(
         for each in optimizer.values() if isinstance(optimizer, dict) else [optimizer]:
             for group in each.param_groups:
                 group["eps"] = epsilon
-    size, history = trajectories.images_a_step(name, batch_size), []
+    size, history = trajectories.images_per_step(name, batch_size), []
     gradients, statistics = {}, {}
     for step, each in enumerate(noise):
         batch = given[step * size : (step + 1) * size]

@@ -114,7 +114,7 @@ def images_of(sizes: Sizes, count: int, seed: int = 0) -> np.ndarray:
     return np.floor(images * 255) / 256
 
 
-def images_a_step(name: str, batch_size: int) -> int:
+def images_per_step(name: str, batch_size: int) -> int:
     """How many images one step takes."""
     return batch_size * CRITIC_STEPS if name == "wgan_mnist" else batch_size
 
@@ -158,7 +158,7 @@ def run(
       name: of the system.
       sizes: of its networks.
       start: state dicts to start from.
-      images: [num_steps · images_a_step, H, W, C] in [0, 1].
+      images: [num_steps · images_per_step, H, W, C] in [0, 1].
       batch_size: of an update.
       num_steps: how many.
       epsilon: as in `build`.
@@ -174,7 +174,7 @@ def run(
         )
         state = interop.load_torch(name, state, start)
         outputs = _outputs(learner, state, sizes, images[:batch_size])
-        size, history = images_a_step(name, batch_size), []
+        size, history = images_per_step(name, batch_size), []
         gradients, statistics = {}, {}
         for step in range(num_steps):
             batch = images[step * size : (step + 1) * size]

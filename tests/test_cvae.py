@@ -79,7 +79,7 @@ def test_an_epoch_and_an_evaluation_pair_each_image_with_its_label(trained):
     wrong = learner.evaluate(state, images, jax.random.key(0), labels=labels[order])
     assert right["loss"] < wrong["loss"] - 1
     np.testing.assert_allclose(right["loss"], shuffled["loss"], rtol=0.02)  # other noise
-    # An epoch that shuffled images and labels apart would unlearn what they have in common.
+    # An epoch that shuffled images and labels separately would lose their relation.
     before = jax.tree.map(np.array, state)
     _, metrics = learner.epoch(
         jax.tree.map(jax.numpy.array, before), images, jax.random.key(1), labels=labels

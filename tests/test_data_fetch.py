@@ -114,7 +114,7 @@ def test_fetches_the_real_files(real_data, host, monkeypatch, tmp_path, folder):
     host.files = {}
     assert data.load("mnist", tmp_path).fingerprint == fetched.fingerprint
     assert data.load_auto(tmp_path, announce=pytest.fail).name == "mnist"
-    assert len(host.requests) == 4  # the second and third time nobody had to be asked
+    assert len(host.requests) == 4  # no request the second and third time
 
 
 @pytest.mark.parametrize("name", fetch.FETCHABLE)

@@ -1,4 +1,4 @@
-"""Degenerate generators are told apart, each by the number that is made for it."""
+"""Each kind of degenerate generator is detected by the number that measures it."""
 
 import numpy as np
 import pytest

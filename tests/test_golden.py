@@ -24,9 +24,14 @@ def test_five_steps_are_those_of_pytorch(name):
         key = trajectories.key_of(0)
         noise = trajectories.noise_of(name, sizes, key, batch_size, np.float64)
     np.testing.assert_allclose(
-        noise, golden.pop("noise"), rtol=1e-6, err_msg="jax draws other noise: record anew"
+        noise,
+        golden.pop("noise"),
+        rtol=1e-6,
+        err_msg="jax samples different noise: record the golden files again",
     )
-    images = trajectories.images_of(sizes, num_steps * trajectories.images_a_step(name, batch_size))
+    images = trajectories.images_of(
+        sizes, num_steps * trajectories.images_per_step(name, batch_size)
+    )
     start = trajectories.start_of(name, sizes)
     got = trajectories.run(name, sizes, start, images, batch_size=batch_size, num_steps=num_steps)
     replayed = {

@@ -42,13 +42,13 @@ def test_importing_everything_is_light():
     assert not backend_started
 
 
-def room(module: str) -> str:
+def package(module: str) -> str:
     """jaxgen.data.storage.cache -> data."""
     return module.split(".")[1]
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """Rooms of jaxgen that a source file imports, also inside functions."""
+def imported_packages(path: Path) -> set[str]:
+    """Packages of jaxgen that a source file imports, also inside functions."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -56,7 +56,7 @@ def imported_rooms(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {room(name) for name in names if name.startswith("jaxgen.")}
+    return {package(name) for name in names if name.startswith("jaxgen.")}
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
@@ -67,6 +67,6 @@ def test_imports_point_up(path):
     elif path.name == "__main__.py":  # a command may use everything
         allowed = set(ORDER)
     else:
-        assert own in ORDER, f"say in ORDER where {own} stands"
+        assert own in ORDER, f"add {own} to ORDER"
         allowed = {own, *ORDER[: ORDER.index(own)]}
-    assert imported_rooms(path) <= allowed
+    assert imported_packages(path) <= allowed

@@ -57,7 +57,7 @@ def test_two_networks_under_other_names(name, names, caplog):
     dicts = interop.to_torch(name, state_of(name))
     loads_like(name, dict(zip(names, dicts.values(), strict=True)))
     assert f"critic after '{names[1]}.'" in caplog.text
-    # The names decide nothing: the networks are told apart by their keys and shapes.
+    # Names do not matter: keys and shapes identify the networks.
     loads_like(name, dict(zip(reversed(names), dicts.values(), strict=True)))
 
 

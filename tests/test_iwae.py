@@ -53,7 +53,7 @@ def test_one_sample_is_the_elbo_in_the_mean(family):
         model, _ = family(bound=bound)
         metrics = model.evaluate(model.init(jax.random.key(0)), images(count), jax.random.key(1), 0)
         of[bound] = np.asarray(metrics["loss"], np.float64)
-        # Whatever is descended, these three are the same numbers.
+        # These three are the same for every objective.
         np.testing.assert_allclose(metrics["elbo"], -metrics["reconstruction"] - metrics["kl"])
     error = np.std(of["iwae"] - of["elbo"]) / np.sqrt(count)
     assert abs(of["iwae"].mean() - of["elbo"].mean()) < 4 * error

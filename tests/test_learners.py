@@ -1,4 +1,4 @@
-"""The descent, on models so simple that their answers are known in advance."""
+"""Training on models so simple that the results are known in advance."""
 
 import jax
 import jax.numpy as jnp

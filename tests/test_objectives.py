@@ -100,7 +100,7 @@ def test_every_vae_descends_an_importance_weighted_bound(name, bound):
     learner = BUILDS[name](bound=bound, num_samples=3)
     images, labels = batch(name)
     state = learner.init(jax.random.key(0))
-    # A population and a schedule on top: nothing of the gradient's own rules may stand in the way.
+    # Also under vmap and with a schedule.
     metrics = learner.evaluate(state, images, jax.random.key(1), **labels)
     before = jax.tree.map(np.array, state.params)
     state, _ = learner.step(state, images, jax.random.key(1), **labels)

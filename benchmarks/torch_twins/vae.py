@@ -16,7 +16,7 @@ def kl_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
     return 0.5 * torch.sum(log_var.exp() - log_var + mean.square() - 1) / mean.shape[0]
 
 
-def descend(
+def optimizer_step(
     optimizer: torch.optim.Optimizer, loss: Tensor, terms: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """One optimizer step; returns the loss and its terms, detached."""

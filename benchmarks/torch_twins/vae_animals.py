@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .vae import descend, kl_standard_normal, sample_latents
+from .vae import kl_standard_normal, optimizer_step, sample_latents
 
 PARTS = ("encoder", "decoder")
 Outputs = tuple[Tensor, Tensor, Tensor]
@@ -133,4 +133,4 @@ def train_step(
 ) -> dict[str, Tensor]:
     """One Adam step on one batch, both networks at once -> loss, reconstruction, kl."""
     outputs = networks(images, noise)
-    return descend(optimizer, *loss(outputs, images, average_images=average_images))
+    return optimizer_step(optimizer, *loss(outputs, images, average_images=average_images))

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .vae import descend, kl_standard_normal, sample_latents
+from .vae import kl_standard_normal, optimizer_step, sample_latents
 
 PARTS = ()
 Outputs = tuple[Tensor, Tensor, Tensor]
@@ -112,4 +112,4 @@ def train_step(
 
     The one forward pass also moves every BatchNorm's running statistics once.
     """
-    return descend(optimizer, *loss(networks(images, noise), images))
+    return optimizer_step(optimizer, *loss(networks(images, noise), images))

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .vae import descend, kl_standard_normal, sample_latents
+from .vae import kl_standard_normal, optimizer_step, sample_latents
 
 PARTS = ()
 Outputs = tuple[Tensor, Tensor, Tensor]
@@ -118,4 +118,4 @@ def train_step(
     beta: float = 0.1,
 ) -> dict[str, Tensor]:
     """One Adam step on one batch, both networks at once -> loss, reconstruction, kl."""
-    return descend(optimizer, *loss(networks(images, noise), images, beta=beta))
+    return optimizer_step(optimizer, *loss(networks(images, noise), images, beta=beta))

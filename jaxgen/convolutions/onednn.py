@@ -66,7 +66,7 @@ def available() -> bool:
     reason = _unavailable_reason()
     if reason:
         warnings.warn(f"{VARIABLE}=1 has no effect: {reason}", stacklevel=2)
-    else:  # what calls it cannot be kept, and JAX would say so of each program
+    else:  # programs that call it cannot be cached, and JAX would warn about each
         warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
     return reason is None
 

@@ -35,10 +35,10 @@ class MLPClassifier(nn.Module):
 
 
 class Classifier(NamedTuple):
-    """A classifier being fitted.
+    """A classifier in training.
 
     Attributes:
-      learner: its `step`, `epoch` and `evaluate` need labels; its metrics are `loss`, in nats an
+      learner: its `step`, `epoch` and `evaluate` need labels; its metrics are `loss`, in nats per
         image, and `accuracy`.
       predict: (state, images) -> labels [B], the most probable ones.
     """

@@ -59,10 +59,10 @@ class FeatureNetwork(NamedTuple):
     """A named function of images.
 
     Attributes:
-      name: what stands beside every number, such as "jaxgen's MNIST classifier (64 features)".
+      name: the label of every result, such as "jaxgen's MNIST classifier (64 features)".
       image_shape: (H, W, C) of the images it takes.
       apply: images [N, H, W, C], uint8 or floats in [0, 1] -> Features. Raises UserError for
-        other shapes and for NaN. What it says of an image does not depend on the other images.
+        other shapes and for NaN. The features of an image do not depend on the others.
     """
 
     name: str
@@ -99,8 +99,8 @@ def random_convolutions(image_shape: tuple[int, int, int]) -> FeatureNetwork:
     """A network of fixed random weights: 256 features, of images of any size.
 
     Convolutions (kernel 4, stride 2, padding 1) with 32, 64, 128 and 256 channels and ReLU, as many
-    as the size allows, then the mean over space. Its distances tell colours, edges and textures
-    apart, and know nothing of what an image shows.
+    as the size allows, then the mean over space. Its distances depend on
+    colours, edges and textures, and not on what an image shows.
 
     Args:
       image_shape: (H, W, C); H and W at least 4.

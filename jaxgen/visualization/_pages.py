@@ -14,7 +14,7 @@ from PIL import Image
 
 ASSETS = Path(__file__).parent / "assets"
 
-# A browser that is told this refuses every address, so nothing can be sent or fetched by mistake.
+# With this policy a browser refuses every address, so that nothing is sent or fetched.
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'"
