@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import struct
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -359,8 +360,13 @@ def test_a_png_file_that_holds_more_than_its_header_says():
     start = file.index(b"IDAT") - 4
     bomb = file[:start] + struct.pack(">I", len(packed)) + chunk
     bomb += struct.pack(">I", zlib.crc32(chunk)) + file[-12:]
-    with pytest.raises(ValueError, match="damaged"):
-        decode_images([bomb], 1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="damaged"):
+            decode_images([bomb], 1)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 PNG = png(np.arange(30, dtype=np.uint8).reshape(6, 5))

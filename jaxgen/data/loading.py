@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from jaxgen._files import expanded
@@ -68,32 +69,9 @@ def load(
       UserError: no such set, it cannot be obtained, or its files are damaged.
     """
     data_dir = expanded(data_dir) if data_dir else prepared.default_dir()
-    target = square(resolution, fit)
-    kind, _, rest = name.partition(":")
     if name == "auto":
         return load_auto(data_dir, resolution=resolution, fit=fit)
-    if name == "glyphs":
-        return _cached_and_resized(name, glyphs.source(), glyphs.draw, target)
-    if kind == "idx" and rest:
-        files = find_files(expanded(rest))
-        if files.transposed:
-            say(f"{name}: its images are stored transposed; rows and columns are exchanged")
-        return _cached_and_resized(name, idx.source(files), lambda: idx.read(files), target)
-    if kind == "folder" and rest:
-        place = expanded(rest)
-        parts = find_pictures(place)
-        source = folder.source(place, parts, target, seed)
-        return cached(name, source, lambda: folder.read(place, parts, target, seed))
-    if kind == "npz" and rest:
-        file = expanded(rest)
-        return _cached_and_resized(name, npz.source(file), lambda: npz.read(file), target)
-    if kind == "tfds" and rest:
-        return load_prepared(name, rest, data_dir, target)
-    if name in fetch.FETCHABLE:
-        return load_prepared(name, name, data_dir, target)
-    raise UserError(
-        f"unknown data set {name!r}{nearest(name, NAMES)}: expected one of {', '.join(NAMES)}"
-    )
+    return _load(name, data_dir, square(resolution, fit), seed)
 
 
 def load_auto(
@@ -125,6 +103,33 @@ def load_auto(
         reason = error.__cause__ or error
         announce(f"No MNIST on disk, and {reason}: using the generated digits (glyphs) instead")
         return load("glyphs", resolution=resolution, fit=fit)
+
+
+def _load(name: str, data_dir: Path, target: Square | None, seed: int) -> Dataset:
+    """Chooses the reader that the name asks for."""
+    kind, _, rest = name.partition(":")
+    if name == "glyphs":
+        return _cached_and_resized(name, glyphs.source(), glyphs.draw, target)
+    if kind == "idx" and rest:
+        files = find_files(expanded(rest))
+        if files.transposed:
+            say(f"{name}: its images are stored transposed; rows and columns are exchanged")
+        return _cached_and_resized(name, idx.source(files), lambda: idx.read(files), target)
+    if kind == "folder" and rest:
+        place = expanded(rest)
+        parts = find_pictures(place)
+        source = folder.source(place, parts, target, seed)
+        return cached(name, source, lambda: folder.read(place, parts, target, seed))
+    if kind == "npz" and rest:
+        file = expanded(rest)
+        return _cached_and_resized(name, npz.source(file), lambda: npz.read(file), target)
+    if kind == "tfds" and rest:
+        return load_prepared(name, rest, data_dir, target)
+    if name in fetch.FETCHABLE:
+        return load_prepared(name, name, data_dir, target)
+    raise UserError(
+        f"unknown data set {name!r}{nearest(name, NAMES)}: expected one of {', '.join(NAMES)}"
+    )
 
 
 def _cached_and_resized(
