@@ -1,13 +1,13 @@
-"""How the two libraries arrange one parameter: a permutation of its axes.
+"""The order of a parameter's axes in the two libraries.
 
     Dense            jaxgen [in, out]            torch [out, in]
     convolution      jaxgen [kh, kw, in, out]    torch [out, in, kh, kw]
     transposed       jaxgen [kh, kw, out, in]    torch [in, out, kh, kw]
     vectors          the same
 
-A kernel of a transposed convolution is the same kernel, neither flipped nor otherwise changed.
-Where a Dense layer reads or writes a flattened map, its [H · W · C] values here are [C · H · W]
-there: the axis is split, and its halves change places.
+The kernel of a transposed convolution is not flipped. Where a Dense layer reads or writes a
+flattened map, jaxgen flattens [H, W, C] and PyTorch [C, H, W]: that axis is split into (H · W, C),
+and the two are transposed.
 """
 
 import math
@@ -21,13 +21,13 @@ Array = jax.Array | np.ndarray
 
 
 class Layout(NamedTuple):
-    """jaxgen's array, split into `split` and transposed to `order`, is torch's of shape `torch`.
+    """The steps from jaxgen's array to PyTorch's: reshape, transpose, reshape.
 
     Attributes:
       split: jaxgen's shape with each flattened axis as two, (H · W, C).
-      order: of the split axes in torch.
-      jaxgen: shape.
-      torch: shape.
+      order: the order of the split axes in PyTorch.
+      jaxgen: the shape in jaxgen.
+      torch: the shape in PyTorch.
     """
 
     split: tuple[int, ...]
@@ -36,18 +36,18 @@ class Layout(NamedTuple):
     torch: tuple[int, ...]
 
     def to_torch(self, array: Array) -> np.ndarray:
-        """The array as torch has it."""
+        """PyTorch's array from jaxgen's."""
         split = np.asarray(array).reshape(self.split)
         return np.ascontiguousarray(split.transpose(self.order)).reshape(self.torch)
 
     def from_torch(self, array: np.ndarray) -> np.ndarray:
-        """The inverse."""
+        """jaxgen's array from PyTorch's."""
         split = array.reshape([self.split[axis] for axis in self.order])
         return np.ascontiguousarray(split.transpose(np.argsort(self.order))).reshape(self.jaxgen)
 
 
 def layout_of(shape: Sequence[int], channels_in: int = 1, channels_out: int = 1) -> Layout:
-    """The layout of a parameter of jaxgen's shape; channels as in `keys.Layer`."""
+    """The layout of a parameter with this shape in jaxgen; channels as in `tables.Layer`."""
     shape = tuple(shape)
     if len(shape) == 2:
         (fan_in, fan_out), size_in = shape, shape[0] // channels_in

@@ -19,12 +19,17 @@ SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")
 # The types of safetensors that are read, in NumPy.
 TYPES = {
     "BOOL": np.dtype(bool),
-    **{
-        f"{kind.upper()}{8 * size}": np.dtype(f"{kind}{size}")
-        for kind in "iu"
-        for size in (1, 2, 4, 8)
-    },
-    **{f"F{8 * size}": np.dtype(f"f{size}") for size in (2, 4, 8)},
+    "U8": np.dtype(np.uint8),
+    "U16": np.dtype(np.uint16),
+    "U32": np.dtype(np.uint32),
+    "U64": np.dtype(np.uint64),
+    "I8": np.dtype(np.int8),
+    "I16": np.dtype(np.int16),
+    "I32": np.dtype(np.int32),
+    "I64": np.dtype(np.int64),
+    "F16": np.dtype(np.float16),
+    "F32": np.dtype(np.float32),
+    "F64": np.dtype(np.float64),
     "BF16": np.dtype(jnp.bfloat16),
 }
 

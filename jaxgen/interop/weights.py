@@ -88,18 +88,17 @@ def to_torch(
     """The state dicts of a state: the inverse of `load_torch`, exact in every bit.
 
     Args:
-      system: name or function of a source system.
+      system: name or function of a system with a PyTorch original.
       state: of that system's learner.
       image_channels: as in `load_torch`.
 
     Returns:
-      {key: NumPy array}, or {part: {key: NumPy array}} where the system has several networks:
-      what load_state_dict takes once each is a tensor (`torch.from_numpy`). BatchNorm's
-      num_batches_tracked, which PyTorch reads only where its momentum is None, is the state's
-      step.
+      {key: NumPy array}, or {part: {key: NumPy array}} where the system has several networks. With
+      tensors in place of the arrays (`torch.from_numpy`), load_state_dict takes them. BatchNorm's
+      num_batches_tracked, which PyTorch uses only if its momentum is None, is the state's step.
 
     Raises:
-      UserError: where the state is not of that system.
+      UserError: the state is not of that system.
     """
     name = keys.name_of(system)
     leaves = _leaves(name, state)
@@ -156,8 +155,8 @@ def _leaves(name: str, state: PyTree) -> keys.Leaves:
         trees = {"params": state.params, "batch_stats": _batch_stats(state)}
     except AttributeError:
         raise UserError(
-            f"expected the state of a learner of {name}, got {type(state).__name__}: give what "
-            "learner.init gives"
+            f"expected the state of a learner of {name}, got {type(state).__name__}: pass what "
+            "learner.init returns"
         ) from None
     return keys.leaves_of(trees)
 
