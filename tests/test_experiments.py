@@ -16,7 +16,12 @@ EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 NUM_EPOCHS = 2
 
 GALLERY = {"samples-001.png", "samples-002.png", "losses.png", "gradients.png", "diversity.png"}
-GALLERY |= {"latent-strip.png", "latent-collage.png", "latents-animation.gif"}
+GALLERY |= {
+    "latent-strip.png",
+    "latent-collage.png",
+    "latents-animation.gif",
+    "latents-animation.webp",
+}
 each_epoch = {"samples-001.png", "samples-002.png", "reconstructions-001.png"}
 explored = {f"latent{end}.png" for end in ("s", "-kl", "-traversals", "-interpolations")}
 # Script -> the pictures it must leave, among others.

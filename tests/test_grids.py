@@ -164,17 +164,25 @@ def test_captions_stand_below_untouched_enlarged_images(channels: int):
         grids.captioned(cells[:2], ["one"])
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_an_animation_holds_every_pixel_of_every_frame(tmp_path, channels):
+@pytest.mark.parametrize(("channels", "suffix"), [(1, ".gif"), (1, ".webp"), (3, ".webp")])
+def test_an_animation_holds_every_pixel_of_every_frame(tmp_path, channels, suffix):
     frames = np.random.default_rng(0).integers(0, 256, (5, 9, 7, channels), np.uint8)
     grids.animation(tmp_path / "walk", frames, seconds=1.0)
-    (path,) = tmp_path.iterdir()
-    assert path.suffix == {1: ".gif", 3: ".png"}[channels]
-    with Image.open(path) as picture:
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["walk.gif", "walk.webp"]
+    with Image.open(tmp_path / f"walk{suffix}") as picture:
         assert getattr(picture, "n_frames") == 5  # noqa: B009
         assert picture.info["loop"] == 0
         for i, frame in enumerate(frames):
             picture.seek(i)
+            picture.load()
             shown = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
             np.testing.assert_array_equal(shown.reshape(frame.shape), frame)
             assert picture.info["duration"] == (200 if i < 4 else 1200)
+
+
+def test_a_picture_is_enlarged_until_it_can_be_read():
+    small, large = np.arange(12, dtype=np.uint8).reshape(3, 4, 1), np.zeros((2, 900, 3), np.uint8)
+    legible = grids.legible(small)
+    assert legible.shape == (480, 640, 1)
+    np.testing.assert_array_equal(legible[::160, ::160], small)
+    assert grids.legible(large).shape == large.shape

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen.visualization import plots
+from jaxgen.visualization import _colors, plots
+
+LEAST_DISTANCE = 0.1  # in sRGB; a tenth of the way from black to a primary colour
 
 
 def dark_share(path: Path, box: tuple[float, float, float, float] = (0, 0, 1, 1)) -> float:
@@ -124,3 +126,15 @@ def test_bars_are_as_high_as_their_values(tmp_path, monkeypatch):
     heights = [[bar.get_height() for bar in container] for container in axes.containers]
     assert heights == [[3.0, 1.0, 0.0], [0.0, 0.0, 0.5]]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("colors", [_colors.CLASS_COLORS, _colors.LINE_COLORS])
+def test_colours_are_told_apart_without_green_or_red_cones(colors):
+    # Machado et al. (2009): what is seen without the cones for middle or for long waves.
+    deuteranopia = [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]
+    protanopia = [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]
+    values = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colors]) / 255
+    for seen in (deuteranopia, protanopia):
+        shown = np.clip(values**2.2 @ np.transpose(seen), 0, 1) ** (1 / 2.2)
+        distances = np.linalg.norm(shown[:, None] - shown[None], axis=-1)
+        assert distances[~np.eye(len(colors), dtype=bool)].min() > LEAST_DISTANCE

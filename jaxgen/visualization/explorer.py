@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from jaxgen.visualization._colors import CLASS_COLORS, class_colors
 from jaxgen.visualization._pages import ASSETS, page, picture, text
 from jaxgen.visualization.grids import grid
 from jaxgen.visualization.programs import Program
@@ -129,6 +130,8 @@ def _about(it: Exploration, thumbnails: np.ndarray) -> dict[str, Any]:
         "latentSize": it.latents.shape[1],
         "numClasses": it.num_classes,
         "classNames": list(it.class_names),
+        "classColours": class_colors(len(it.class_names)),
+        "hasLegend": len(it.class_names) <= len(CLASS_COLORS),
         "numImages": count,
         "imageName": it.image_name,
         "labels": None if it.labels is None else it.labels[:count].tolist(),

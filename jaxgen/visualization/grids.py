@@ -18,6 +18,7 @@ from jaxgen._files import replacing
 from jaxgen._matplotlib import import_matplotlib
 
 WHITE = 255
+LEGIBLE = 640  # pixels of the longer side of a picture that is looked at by itself
 INK = 51  # dark grey: captions
 CAPTION_SIZE = 14
 MIN_CAPTION_SIZE = 8
@@ -101,6 +102,12 @@ def enlarge(image: ArrayLike, factor: int) -> np.ndarray:
     return np.asarray(image).repeat(factor, axis=0).repeat(factor, axis=1)
 
 
+def legible(image: ArrayLike) -> np.ndarray:
+    """A picture [H, W, C] enlarged by the whole number that brings a side to 640 pixels or more."""
+    picture = np.asarray(image)
+    return enlarge(picture, math.ceil(LEGIBLE / max(picture.shape[:2])))
+
+
 def save(path: str | os.PathLike[str], image: ArrayLike) -> None:
     """Writes one image [H, W, C] as PNG, atomically.
 
@@ -119,13 +126,13 @@ def save(path: str | os.PathLike[str], image: ArrayLike) -> None:
 
 
 def animation(path: str | os.PathLike[str], frames: ArrayLike, seconds: float = 8.0) -> None:
-    """Writes frames as an animation that repeats and holds its last frame.
+    """Writes frames as animations that repeat and hold their last frame: a GIF and a WebP.
 
-    Grey frames are written as GIF, RGB frames as animated PNG, because GIF has only 256 colours.
-    Neither changes a pixel.
+    Every viewer plays a GIF; it has 256 colours per frame, which grey frames do not exceed. The
+    WebP is smaller and changes no pixel.
 
     Args:
-      path: the file; its suffix is replaced by .gif or .png.
+      path: the file without its suffix; .gif and .webp are written.
       frames: [N, H, W, C], uint8 or floats in [0, 1].
       seconds: duration of one repetition, without the extra second of the last frame.
 
@@ -138,9 +145,10 @@ def animation(path: str | os.PathLike[str], frames: ArrayLike, seconds: float = 
     each = max(20, round(1000 * seconds / len(pictures)))  # viewers do not show less than 20 ms
     durations = [each] * (len(pictures) - 1) + [each + 1000]
     options: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "loop": 0}
-    kind, suffix = ("GIF", ".gif") if grey else ("PNG", ".png")
-    with replacing(Path(path).with_suffix(suffix)) as temporary:
-        pictures[0].save(temporary, format=kind, duration=durations, **options)
+    kinds: dict[str, dict[str, Any]] = {"GIF": {}, "WEBP": {"lossless": True, "exact": True}}
+    for kind, own in kinds.items():
+        with replacing(Path(path).with_suffix(f".{kind.lower()}")) as temporary:
+            pictures[0].save(temporary, format=kind, duration=durations, **options, **own)
 
 
 def _as_bytes(images: ArrayLike) -> np.ndarray:

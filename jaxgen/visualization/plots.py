@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from jaxgen._files import replacing
 from jaxgen._matplotlib import import_matplotlib
+from jaxgen.visualization._colors import LINE_COLORS, class_colors
 
 if TYPE_CHECKING:  # matplotlib takes most of a second to import, so functions import it
     from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # matplotlib takes most of a second to import, so functions i
 
 DPI = 150
 INK = "0.2"  # dark grey: ticks and labels
+BAR_COLORS = (LINE_COLORS[0], "0.75", *LINE_COLORS[1:])
 MINUS = "\N{MINUS SIGN}"  # as in matplotlib's tick labels
 
 
@@ -76,7 +78,7 @@ def bars(
 
     figure, axes = _figure((6.4, 4.0), title, x_label, y_label)
     below = np.zeros(())
-    for (name, values), color in zip(series.items(), ("C0", "0.75", "C1", "C2"), strict=False):
+    for (name, values), color in zip(series.items(), BAR_COLORS, strict=False):
         heights = np.asarray(values, np.float64)
         axes.bar(np.arange(1, len(heights) + 1), heights, bottom=below, label=name, color=color)
         below = below + heights
@@ -109,9 +111,8 @@ def scatter(
       ValueError: points are not [N, 2], or labels are not [N].
     """
     import_matplotlib()
-    from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import BoundaryNorm
+    from matplotlib.colors import BoundaryNorm, ListedColormap
     from matplotlib.patheffects import withStroke
 
     places = np.asarray(points, np.float64)
@@ -122,13 +123,13 @@ def scatter(
     style |= {"linewidths": 0, "alpha": 0.6}
     axes.set_aspect("equal", adjustable="datalim")
     if labels is None:
-        axes.scatter(places[:, 0], places[:, 1], color=colormaps["tab10"](0), **style)
+        axes.scatter(places[:, 0], places[:, 1], color=LINE_COLORS[0], **style)
         return _write(figure, path)
     classes = np.asarray(labels)
     if classes.shape != places.shape[:1]:
         raise ValueError(f"{len(places)} points need labels [{len(places)}], got {classes.shape}")
     names, index = np.unique(classes, return_inverse=True)
-    palette = colormaps["tab10"] if len(names) <= 10 else colormaps["turbo"].resampled(len(names))
+    palette = ListedColormap(class_colors(len(names)))
     # In random order, because in order of labels the last class would cover the others.
     order = np.random.default_rng(0).permutation(len(places))
     axes.scatter(*places[order].T, color=palette(index[order]), **style)
@@ -141,7 +142,7 @@ def scatter(
     for n, name in enumerate(names):
         x, y = np.median(places[index == n], axis=0)
         halo = withStroke(linewidth=3, foreground="white")
-        text = axes.text(x, y, str(name), color=palette(n), path_effects=[halo])
+        text = axes.text(x, y, str(name), color=INK, path_effects=[halo])
         text.set(ha="center", va="center", fontsize=14, weight="bold")
     handles = [axes.scatter([], [], color=palette(n), s=36) for n in range(len(names))]
     figure.legend(handles, map(str, names), loc="outside right center", frameon=False)
@@ -179,6 +180,7 @@ def _figure(
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    axes.set_prop_cycle(color=LINE_COLORS)
     axes.set_title(title, loc="left", fontsize=11, weight="bold", color=INK)
     axes.set_xlabel(x_label, color=INK)
     axes.set_ylabel(y_label, color=INK)

@@ -170,15 +170,15 @@ async function explore() {
   const map = jaxgenMap(byId("map"), {
     points,
     labels,
-    count: about.classNames.length,
+    colours: about.classColours,
     onMove: (x, y) => goTo(center.map((c, d) => c + x * axes[0][d] + y * axes[1][d])),
     onPick: pick,
   });
-  if (labels && about.classNames.length <= COLOURS.length) {
+  if (labels && about.hasLegend) {
     about.classNames.forEach((name, n) => {
       const entry = document.createElement("span");
       entry.textContent = name;
-      entry.style.setProperty("--colour", colourOf(n, about.classNames.length));
+      entry.style.setProperty("--colour", about.classColours[n]);
       byId("legend").append(entry);
     });
   }

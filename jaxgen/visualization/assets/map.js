@@ -1,20 +1,9 @@
 // The map of latents: points in the plane of two axes of latent space, and the point that is shown.
 "use strict";
 
-// Paul Tol's "muted" colours: told apart by colour-blind readers too.
-const COLOURS = [
-  "#332288", "#88ccee", "#44aa99", "#117733", "#999933",
-  "#ddcc77", "#cc6677", "#882255", "#aa4499", "#bbbbbb",
-];
-
-function colourOf(label, count) {
-  if (count <= COLOURS.length) return COLOURS[label];
-  return `hsl(${250 - (230 * label) / (count - 1)} 60% ${35 + (35 * label) / (count - 1)}%)`;
-}
-
-// options: points [[x, y], ...], labels or null, count of classes; onMove(x, y) is called while a
+// options: points [[x, y], ...], labels or null, colours of the classes; onMove(x, y) is called while a
 // pointer is dragged or an arrow key pressed, onPick(n) when a point is clicked.
-function jaxgenMap(canvas, { points, labels, count, onMove, onPick }) {
+function jaxgenMap(canvas, { points, labels, colours, onMove, onPick }) {
   const xs = points.map((p) => p[0]), ys = points.map((p) => p[1]);
   const largest = Math.max(...xs.map(Math.abs), ...ys.map(Math.abs), 1e-3);
   const reach = 1.08 * largest;
@@ -70,7 +59,7 @@ function jaxgenMap(canvas, { points, labels, count, onMove, onPick }) {
       const [x, y] = toPixel(point);
       context.beginPath();
       context.arc(x, y, 2.6 * ratio, 0, 2 * Math.PI);
-      context.fillStyle = labels ? colourOf(labels[n], count) : style.getPropertyValue("--accent");
+      context.fillStyle = labels ? colours[labels[n]] : style.getPropertyValue("--accent");
       context.fill();
     });
     for (const n of marked) ring(context, points[n], 7 * ratio, 2 * ratio, ink);
