@@ -186,3 +186,16 @@ def test_a_picture_is_enlarged_until_it_can_be_read():
     assert legible.shape == (480, 640, 1)
     np.testing.assert_array_equal(legible[::160, ::160], small)
     assert grids.legible(large).shape == large.shape
+
+
+def test_strips_show_every_row_at_one_height():
+    small, large = draw(3, 8, 8, 1), draw(2, 64, 64, 3)
+    picture = grids.strips({"small": small, "large": large}, side=24)
+    left = grids.CAPTION_WIDTH + 2
+    assert picture.shape == (2 * (24 + 4) + 4, left + 3 * 24 + 2 * 2 + 2, 3)
+    # Eight pixels are enlarged three times, without smoothing.
+    first = picture[4:28, left : left + 24]
+    np.testing.assert_array_equal(first[::3, ::3], small[0].repeat(3, axis=-1))
+    # Of sixty-four, each pixel is a mean.
+    second = picture[32:56, left : left + 24].astype(float)
+    assert second.mean() == pytest.approx(large[0].mean(), abs=1)

@@ -6,7 +6,7 @@ are uint8 [H, W, C]. Pixels are never resampled or smoothed.
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ WHITE = 255
 LEGIBLE = 640  # pixels of the longer side of a picture that is looked at by itself
 INK = 51  # dark grey: captions
 CAPTION_SIZE = 14
+CAPTION_WIDTH = 160  # of the name beside a row of images
 MIN_CAPTION_SIZE = 8
 MIN_CELL = 96  # pixels; captioned images are enlarged to at least this, to fit the caption
 
@@ -97,6 +98,39 @@ def captioned(images: ArrayLike, captions: Sequence[str], columns: int | None = 
     return _frame(_tile(labelled, columns, padding=10), padding=10)
 
 
+def strips(rows: Mapping[str, ArrayLike], side: int = 56) -> np.ndarray:
+    """A row of images for each name, the name on its left.
+
+    Small images are enlarged by a whole number, without smoothing; large ones are averaged down.
+
+    Args:
+      rows: name -> images [N, H, W, C], uint8 or floats in [0, 1]; H, W and C may differ.
+      side: height of a row, in pixels.
+
+    Returns:
+      uint8 [H', W', 3].
+
+    Raises:
+      ValueError: values outside [0, 1] or NaN, or another shape or dtype.
+    """
+    made = []
+    for name, images in rows.items():
+        cells = _as_bytes(images)
+        cells = cells.repeat(3, axis=-1) if cells.shape[-1] == 1 else cells
+        cells = np.stack([_at_height(cell, side) for cell in cells])
+        label = _caption(name, CAPTION_WIDTH, 3)
+        above = (side - len(label)) // 2
+        edges = ((above, side - len(label) - above), (0, 0), (0, 0))
+        label = np.pad(label, edges, constant_values=WHITE)
+        made.append(np.concatenate([label, _tile(cells, len(cells), padding=2)], axis=1))
+    width = max(row.shape[1] for row in made)
+    filled = [
+        np.pad(row, ((2, 2), (0, width - row.shape[1]), (0, 0)), constant_values=WHITE)
+        for row in made
+    ]
+    return _frame(np.concatenate(filled), 2)
+
+
 def enlarge(image: ArrayLike, factor: int) -> np.ndarray:
     """Repeats every pixel factor x factor times: [H, W, C] -> [fH, fW, C]."""
     return np.asarray(image).repeat(factor, axis=0).repeat(factor, axis=1)
@@ -165,6 +199,17 @@ def _as_bytes(images: ArrayLike) -> np.ndarray:
     if not (low >= 0 and high <= 1):  # also false for NaN
         raise ValueError(f"expected floats in [0, 1], got values from {low:g} to {high:g}")
     return np.rint(values * 255).astype(np.uint8)
+
+
+def _at_height(image: np.ndarray, side: int) -> np.ndarray:
+    """[H, W, C] enlarged by a whole number and centred on white, or averaged down, to `side`."""
+    factor = side // max(image.shape[:2])
+    if factor == 0:
+        return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
+    large = enlarge(image, factor)
+    gaps = [side - length for length in large.shape[:2]]
+    edges = [(gap // 2, gap - gap // 2) for gap in gaps]
+    return np.pad(large, (*edges, (0, 0)), constant_values=WHITE)
 
 
 def _columns(num_cells: int, num_items: int) -> int:
