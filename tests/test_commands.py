@@ -14,7 +14,7 @@ from PIL import Image
 
 import jaxgen
 from jaxgen import _commands, runs, systems
-from jaxgen._commands.published import PUBLISHED
+from jaxgen._published import PUBLISHED
 from jaxgen.errors import UserError
 
 ROOT = Path(__file__).parents[1]

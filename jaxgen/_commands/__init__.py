@@ -25,13 +25,15 @@ def run(words: list[str]) -> None:
     import tyro
 
     from jaxgen._commands.convert import Convert
+    from jaxgen._commands.explore import Explore
+    from jaxgen._commands.report import Report
     from jaxgen._commands.sample import Sample
     from jaxgen._commands.train import Train
     from jaxgen._commands.versions import Versions
 
     words, flags_of_system = (words[:2], words[2:]) if words[:1] == ["train"] else (words, [])
     chosen: Any = tyro.cli(
-        Train | Sample | Convert | Versions,  # pyright: ignore[reportArgumentType, reportCallIssue]
+        Train | Sample | Report | Explore | Convert | Versions,  # pyright: ignore[reportArgumentType, reportCallIssue]
         prog="jaxgen",
         description="Trains generative image models, and uses what they have learned.",
         args=words,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import tyro
 
-from jaxgen._commands.published import PUBLISHED
+from jaxgen._published import PUBLISHED
 
 Name: Any = Literal[tuple(PUBLISHED)]  # pyright: ignore[reportInvalidTypeForm]
 

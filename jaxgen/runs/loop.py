@@ -3,6 +3,7 @@
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from jaxgen.runs import console
 from jaxgen.runs.checkpoints import Checkpoints
 from jaxgen.runs.events import TensorBoard
 from jaxgen.runs.reporting import CompileSeconds, epoch_line, headline, named, short, summary
+from jaxgen.runs.reports import LiveReport, write_report
 from jaxgen.runs.training import Watch, epoch_in_stretches, means_over_images, whole_epoch
 from jaxgen.runs.workdir import Workdir
 from jaxgen.types import Array, Dataset, Learner, PyTree, Split
@@ -98,6 +100,7 @@ class Run:
         self.steps: dict[str, np.ndarray] = {}
         workdir.write_config()
         self._tensorboard = TensorBoard(workdir.path / "tensorboard", self.epoch)
+        self._report = LiveReport(workdir.path, dataset.train.images)
 
     @property
     def state(self) -> PyTree:
@@ -146,7 +149,7 @@ class Run:
     def draw(self, name: str, picture: ArrayLike) -> None:
         """Saves a picture of the current epoch as images/NAME-EPOCH.png, and for TensorBoard."""
         path = self.path(f"images/{name}-{self.epoch:03d}.png")
-        grids.save(path, picture)
+        grids.save(path, grids.legible(picture))
         self._display.show(name, path)
         self._tensorboard.write_picture(name, picture, self.epoch)
 
@@ -187,6 +190,7 @@ class Run:
                 self.note(epoch_line(record, self.num_epochs, rate))
                 yield self.state
                 self._save(record)
+                self._report.update()
                 bar.set_postfix_str(f"loss {short(headline(record))}, {rate:,.0f} images/s")
                 bar.update()
 
@@ -254,9 +258,13 @@ class Run:
             about = {"system": self.config["system"], "dataset": self.dataset.name}
             timings = self._seconds(), self._compile_seconds.total
             self._workdir.write_summary(about | summary(self.history, *timings))
+            write_report(self.workdir)
             self._display.show_all(self._workdir.last_pictures())
             self.note(f"results are in {printable(self.workdir)}")
-        elif kind is not None and issubclass(kind, KeyboardInterrupt):
+            return
+        with suppress(UserError):  # what has failed already may be the disk
+            write_report(self.workdir)
+        if issubclass(kind, KeyboardInterrupt):
             self.note(
                 f"interrupted: {printable(self.workdir)} resumes from its last whole epoch "
                 "with the same command"

@@ -3,6 +3,7 @@
 config.json     what the run depends on, with versions and device
 metrics.jsonl   one JSON object per epoch
 summary.json    final numbers and timings
+report.html     all of it to look at
 images/         pictures
 tensorboard/    the same metrics for TensorBoard
 checkpoints/    the newest states
