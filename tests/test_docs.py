@@ -5,6 +5,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,3 +44,26 @@ def test_many_seeds_on_two_devices_are_the_seeds_one_by_one():
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_your_own_networks_data_and_loop(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "docs" / "your-own.md").read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    assert len([line for line in code.splitlines() if line.strip()]) < 60
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(code, "your-own.md", "exec"), names)
+
+    printed = capsys.readouterr().out
+    own, fitted = (float(loss) for loss in re.findall(r"loss (\d+\.\d) nats per image", printed))
+    assert fitted < own < 144 * np.log(2)  # of a decoder that has learned nothing
+    assert names["drawn"].shape == (16, 12, 12, 1)
+    # Boxes that were never seen, from four numbers each.
+    held_out = names["dataset"].test.images / 255
+    error = np.abs(np.asarray(names["reconstructions"]) - held_out).mean()
+    assert error < 0.6 * np.abs(held_out - held_out.mean(axis=0)).mean()
+    assert {path.name for path in (tmp_path / "runs/boxes/images").iterdir()} >= {
+        "samples-010.png",
+        "reconstructions-010.png",
+        "elbo.png",
+    }

@@ -94,6 +94,11 @@ def open_run(
         f"{'x'.join(map(str, learner.image_shape))}, {first_device().device_kind}, "
         f"into {printable(folder)}"
     )
+    if learner.density is not None and learner.density.unnormalized is not None:
+        run.note(
+            f"{learner.density.unnormalized}: loss and elbo compare models of one kind, but are no "
+            "bounds on a log-likelihood"
+        )
     return run
 
 

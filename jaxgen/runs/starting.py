@@ -6,7 +6,6 @@ from typing import Any
 
 from jaxgen import data
 from jaxgen.errors import UserError
-from jaxgen.models import likelihoods, pixels
 from jaxgen.runs import flags
 from jaxgen.runs.backend import first_device, keep_compiled_programs
 from jaxgen.runs.console import in_notebook
@@ -53,7 +52,7 @@ def start(
             f"--batch-size {batch_size} exceeds the {num_examples} training images: "
             "choose a smaller one"
         )
-    run = open_run(
+    return open_run(
         system(**known),
         loaded,
         num_epochs=asked.num_epochs,
@@ -71,11 +70,6 @@ def start(
         pictures=asked.pictures,
         overwrite=asked.overwrite,
     )
-    if "binarization" in known and run.learner.encode is not None:
-        pixels.warn_if_grey(known["binarization"], run.note)
-    if "likelihood" in known:
-        likelihoods.warn_if_not_likelihood(known["likelihood"], run.note)
-    return run
 
 
 def _load(asked: flags.CommandLine, system: Callable[..., Learner]) -> tuple[Dataset, int | None]:
