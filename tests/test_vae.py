@@ -238,7 +238,7 @@ def test_sample_decode_and_reconstruct_give_images(family, variables):
 
 def test_samples_decode_standard_normal_latents(variables, monkeypatch):
     latents = np.random.default_rng(0).standard_normal((4, LATENT_SIZE)).astype(np.float32)
-    monkeypatch.setattr(jax.random, "normal", lambda key, shape: latents.reshape(shape))
+    monkeypatch.setattr(jax.random, "normal", lambda key, shape, dtype: latents.reshape(shape))
     model = vae(*networks(), bernoulli(), **SHAPES)
     samples = model.sample(variables, 4, jax.random.key(1))
     np.testing.assert_array_equal(samples, model.decode(variables, latents))

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from jaxgen.errors import UserError
+from jaxgen.learners._updates import updated
 from jaxgen.learners.adversarial_state import AdversarialState
 from jaxgen.learners.batching import scan_batches, take
 from jaxgen.types import AdversarialModel, Array, Metrics, PyTree
@@ -143,11 +144,14 @@ def _update(
     value_fn: Callable[[PyTree], Array],
 ) -> tuple[AdversarialState, Metrics]:
     """The state after one step of a player's optimizer, and the norm of its gradient."""
-    params = state.params[player]
-    updates, optimizer_state = training.optimizers[player].update(
-        grads, state.optimizer_state[player], params, value=value, grad=grads, value_fn=value_fn
+    params, optimizer_state = updated(
+        training.optimizers[player],
+        state.params[player],
+        state.optimizer_state[player],
+        value,
+        grads,
+        value_fn,
     )
-    params = optax.apply_updates(params, updates)
     state = state.changed(player, params=params, optimizer_state=optimizer_state)
     return state, {f"{player}_gradient_norm": optax.tree.norm(grads)}
 

@@ -11,6 +11,7 @@ import optax
 from jaxgen import _checks
 from jaxgen.learners._arguments import ExpectedState, compiled, compiled_init
 from jaxgen.learners._of_variables import functions_of_state
+from jaxgen.learners._updates import updated
 from jaxgen.learners.batching import (
     mean_over_images,
     scan_batches,
@@ -122,15 +123,14 @@ def _step(
         return model.loss(variables, images, key, state.step, **with_labels(labels))
 
     (value, (metrics, collections)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
-    updates, optimizer_state = optimizer.update(
-        grads,
-        state.optimizer_state,
+    params, optimizer_state = updated(
+        optimizer,
         state.params,
-        value=value,
-        grad=grads,
-        value_fn=lambda params: loss(params)[0],
+        state.optimizer_state,
+        value,
+        grads,
+        lambda params: loss(params)[0],
     )
-    params = optax.apply_updates(state.params, updates)
     return MinimizeState(state.step + 1, params, collections, optimizer_state), metrics
 
 

@@ -168,7 +168,7 @@ def sample_from_prior(
     if num_classes and labels is None:
         key, labels_key = jax.random.split(key)
         labels = jax.random.randint(labels_key, (num_samples,), 0, num_classes)
-    latents = jax.random.normal(key, (num_samples, latent_size))
+    latents = jax.random.normal(key, (num_samples, latent_size), _modules.dtype_of(variables))
     return decode(variables, latents, labels=labels)
 
 

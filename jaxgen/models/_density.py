@@ -83,7 +83,7 @@ def _sample_prior(
     *,
     labels: Labels = None,
 ) -> Array:
-    return jax.random.normal(key, (num_samples, latent_size))
+    return jax.random.normal(key, (num_samples, latent_size), _modules.dtype_of(variables))
 
 
 def _log_joint(

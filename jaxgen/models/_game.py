@@ -63,7 +63,7 @@ class Game(NamedTuple):
 
     def generate(self, variables: PyTree, num_images: int, key: Array, /) -> tuple[Array, PyTree]:
         """Fakes in training mode, and the generator's collections."""
-        latents = self._noise(num_images, key)
+        latents = self._noise(variables, num_images, key)
         module_key = jax.random.fold_in(key, 1)
         return _modules.apply(self.generator, variables, latents, train=True, key=module_key)
 
@@ -86,7 +86,7 @@ class Game(NamedTuple):
     def evaluate(self, generator: PyTree, critic: PyTree, images: Inputs, key: Array, /) -> Metrics:
         """Metrics of each image, [B], in evaluation mode."""
         noise_key, terms_key = jax.random.split(key)
-        latents = self._noise(len(images), noise_key)
+        latents = self._noise(generator, len(images), noise_key)
         fakes, _ = _modules.apply(self.generator, generator, latents, train=False)
         terms, _ = self._critic_terms(critic, images, fakes, terms_key, False)
         scores, _ = _modules.apply(self.critic, critic, fakes, train=False)
@@ -108,10 +108,11 @@ class Game(NamedTuple):
         self, variables: PyTree, /, num_samples: int, key: Array, *, labels: Labels = None
     ) -> Array:
         """Decoded draws from N(0, I)."""
-        return self.decode(variables, self._noise(num_samples, key), labels=labels)
+        return self.decode(variables, self._noise(variables, num_samples, key), labels=labels)
 
-    def _noise(self, num_images: int, key: Array) -> Array:
-        return jax.random.normal(key, (num_images, self.latent_size))
+    def _noise(self, variables: PyTree, num_images: int, key: Array) -> Array:
+        shape = (num_images, self.latent_size)
+        return jax.random.normal(key, shape, _modules.dtype_of(variables))
 
     def _critic_terms(
         self, variables: PyTree, images: Inputs, fakes: Array, key: Array, train: bool

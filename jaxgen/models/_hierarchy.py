@@ -174,7 +174,8 @@ def _sample_prior(
 ) -> Pair:
     _modules.checked_labels(labels, 0)
     upper_key, lower_key = jax.random.split(key)
-    upper = jax.random.normal(upper_key, (num_samples, layers.latent_size))
+    shape = (num_samples, layers.latent_size)
+    upper = jax.random.normal(upper_key, shape, _modules.dtype_of(variables))
     mean, log_var = layers.evaluate("upper_decoder", variables, upper)
     return sample_gaussian(lower_key, mean, log_var)[0], upper
 

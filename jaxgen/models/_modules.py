@@ -67,6 +67,12 @@ def apply(
     return output, collections | dict(changed)
 
 
+def dtype_of(variables: PyTree) -> Any:
+    """The dtype of the parameters, which random latents take; JAX's default without any."""
+    leaves = jax.tree.leaves(variables["params"])
+    return leaves[0].dtype if leaves else jnp.zeros(()).dtype
+
+
 def collections_of(variables: PyTree) -> PyTree:
     """The variables without the parameters."""
     return {name: tree for name, tree in variables.items() if name != "params"}

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import jax
+import numpy as np
 import optax
 
+from jaxgen import _checks
 from jaxgen.errors import UserError
 from jaxgen.models.objectives import Objective
 from jaxgen.types import Learner
@@ -64,7 +66,8 @@ EXPLANATIONS = {
 def system(**explanations: str) -> Callable[[System], System]:
     """Documents the keyword arguments of a system.
 
-    The system also refuses hyper-parameters of the published optimizer beside another optimizer.
+    The system also refuses hyper-parameters of the published optimizer beside another optimizer,
+    and takes whole numbers of other types as ints.
 
     Args:
       **explanations: of arguments that other systems do not have or explain otherwise.
@@ -73,11 +76,15 @@ def system(**explanations: str) -> Callable[[System], System]:
 
     def decorate(function: System) -> System:
         signature = inspect.signature(function)
+        whole = [p.name for p in signature.parameters.values() if p.annotation is int]
 
         @functools.wraps(function)
         def checked(**keywords: Any) -> Learner:
             signature.bind(**keywords)
             _check_optimizers(keywords)
+            for name in whole:  # 64.0 and np.int64(64) as well as 64
+                if isinstance(keywords.get(name), float | np.number):
+                    keywords[name] = _checks.whole_number(name, keywords[name])
             return function(**keywords)
 
         lines = [_entry(name, known[name]) for name in signature.parameters]
