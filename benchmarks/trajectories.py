@@ -3,10 +3,9 @@
 Importing needs no PyTorch. Arrays are named by PyTorch's keys and laid out as PyTorch's.
 """
 
+import inspect
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +13,13 @@ import numpy as np
 import optax
 
 from benchmarks.pairs import BATCH_NORM, Sizes
-from jaxgen import interop, learners, systems
+from jaxgen import interop, systems
 from jaxgen.interop.flattening import flatten
 from jaxgen.types import Learner, PyTree
 
 Arrays = dict[str, np.ndarray]
 CRITIC_STEPS = 5  # of wgan_mnist
+GANS = ("dcgan_mnist", "wgan_mnist")
 
 
 class Trajectory(NamedTuple):
@@ -73,27 +73,19 @@ def build(name: str, sizes: Sizes, batch_size: int, epsilon: float | None = None
     if name in BATCH_NORM:
         options["running_variance"] = "unbiased"
     system: Callable[..., Learner] = getattr(systems, name)
-    module = __import__(system.__module__, fromlist=["*"])
-    adam, rmsprop = optax.adam, optax.rmsprop
+    rate = inspect.signature(system).parameters["learning_rate"].default
+    optimizer = recording(_published_optimizer(name, rate, 1e-8 if epsilon is None else epsilon))
+    if name in GANS:
+        return system(**options, generator_optimizer=optimizer, critic_optimizer=optimizer)
+    return system(**options, optimizer=optimizer)
 
-    def minimize(model: Any, optimizer: Any, **others: Any) -> Learner:
-        return learners.minimize(model, recording(optimizer), **others)
 
-    def adversarial(model: Any, generator: Any, critic: Any, *args: Any, **others: Any) -> Learner:
-        return learners.adversarial(model, recording(generator), recording(critic), *args, **others)
-
-    spy = minimize if hasattr(module, "minimize") else adversarial
-    with (
-        mock.patch.object(module, spy.__name__, spy),
-        mock.patch.multiple(
-            optax,
-            adam=adam if epsilon is None else partial(adam, eps=epsilon),
-            rmsprop=rmsprop
-            if epsilon is None
-            else lambda *args, **kw: rmsprop(*args, **kw | {"eps": epsilon}),
-        ),
-    ):
-        return system(**options)
+def _published_optimizer(
+    name: str, learning_rate: float, epsilon: float
+) -> optax.GradientTransformation:
+    if name == "wgan_mnist":
+        return optax.rmsprop(learning_rate, decay=0.99, eps=epsilon, eps_in_sqrt=False)
+    return optax.adam(learning_rate, b1=0.5 if name == "dcgan_mnist" else 0.9, eps=epsilon)
 
 
 def images_of(sizes: Sizes, count: int, seed: int = 0) -> np.ndarray:
@@ -241,8 +233,13 @@ def _outputs(learner: Learner, state: PyTree, sizes: Sizes, images: np.ndarray) 
 def _gradients(name: str, state: PyTree) -> Arrays:
     recorded = state.optimizer_state
     if isinstance(recorded, dict):
-        gradients = {player: each.gradients for player, each in recorded.items()}
+        gradients = {player: _recorded(each) for player, each in recorded.items()}
     else:
         gradients = recorded.gradients
     arrays = flatten(interop.to_torch(name, state._replace(params=gradients)))
     return {k: v for k, v in without_counters(arrays).items() if k not in running(arrays)}
+
+
+def _recorded(state: Any) -> PyTree:
+    """The gradients in the state of a recording optimizer, or of a chain that begins with one."""
+    return state.gradients if isinstance(state, Recorded) else _recorded(state[0])

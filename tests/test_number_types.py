@@ -1,5 +1,7 @@
 """Numbers of other types, and JAX's own modes: each works, or is refused in one line."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -11,22 +13,28 @@ from jaxgen.errors import UserError
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
+def flowers(resolution: Any):
+    options: dict[str, Any] = FLOWERS | {"resolution": resolution}
+    return systems.vae_flowers(**options)
+
+
 @pytest.mark.parametrize("resolution", [4.0, (4, 4), [4, 4], np.int64(4), np.array([4, 4])])
 def test_resolutions(resolution):
-    assert systems.vae_flowers(**FLOWERS | {"resolution": resolution}).image_shape == (4, 4, 3)
+    assert flowers(resolution).image_shape == (4, 4, 3)
 
 
 @pytest.mark.parametrize("resolution", [(4, 8), 4.5, (4, 4, 3), "4", None])
 def test_other_resolutions_are_refused(resolution):
     with pytest.raises(UserError, match="expected resolution") as error:
-        systems.vae_flowers(**FLOWERS | {"resolution": resolution})
+        flowers(resolution)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.int32, float, np.float32])
 @pytest.mark.parametrize("name", ["latent_size", "batch_size", "num_samples"])
 def test_whole_numbers(kind, name):
-    learner = systems.vae_mnist(**VAE | {name: kind(3)})
+    options: dict[str, Any] = VAE | {name: kind(3)}
+    learner = systems.vae_mnist(**options)
     state, metrics = trained(learner, 1)
     assert np.isfinite(metrics["loss"])
     assert learner.sample is not None
