@@ -1,4 +1,4 @@
-"""Measures of a trained model: sample quality, and its latent space.
+"""Measures of a trained model: likelihoods, sample quality, and its latent space.
 
     >>> from jaxgen import evaluation
     >>> network = evaluation.classifier("mnist")
@@ -6,12 +6,22 @@
 docs/evaluation.md has the equations, and says what the numbers mean.
 """
 
+from jaxgen.evaluation.aggregate_posterior import KLSplit, kl_split
+from jaxgen.evaluation.annealing import (
+    AnnealedEstimate,
+    BidirectionalEstimate,
+    annealed_importance_sampling,
+    bidirectional,
+)
+from jaxgen.evaluation.bits import bits_per_dimension, dequantized
+from jaxgen.evaluation.bounds import RateDistortion, elbo, importance_bounds, rate_distortion
 from jaxgen.evaluation.class_scores import (
     class_histogram,
     class_histogram_distance,
     classifier_score,
 )
 from jaxgen.evaluation.conversion import converted
+from jaxgen.evaluation.encoding import Posteriors, posteriors
 from jaxgen.evaluation.feature_networks import (
     FeatureNetwork,
     Features,
@@ -22,6 +32,11 @@ from jaxgen.evaluation.feature_networks import (
 )
 from jaxgen.evaluation.frechet import frechet_distance
 from jaxgen.evaluation.kernel import KernelDistance, kernel_distance
+from jaxgen.evaluation.likelihood import (
+    ImportanceEstimate,
+    importance_sampling,
+    log_likelihood,
+)
 from jaxgen.evaluation.manifolds import (
     DensityCoverage,
     PrecisionRecall,
@@ -30,13 +45,25 @@ from jaxgen.evaluation.manifolds import (
 )
 from jaxgen.evaluation.neighbours import nearest
 from jaxgen.evaluation.quality import sample_quality
+from jaxgen.evaluation.report import Evaluation, evaluate
+from jaxgen.evaluation.samples import draw_samples
 
 __all__ = [
+    "AnnealedEstimate",
+    "BidirectionalEstimate",
     "DensityCoverage",
+    "Evaluation",
     "FeatureNetwork",
     "Features",
+    "ImportanceEstimate",
+    "KLSplit",
     "KernelDistance",
+    "Posteriors",
     "PrecisionRecall",
+    "RateDistortion",
+    "annealed_importance_sampling",
+    "bidirectional",
+    "bits_per_dimension",
     "class_histogram",
     "class_histogram_distance",
     "classifier",
@@ -44,11 +71,21 @@ __all__ = [
     "converted",
     "default_network",
     "density_coverage",
+    "dequantized",
+    "draw_samples",
+    "elbo",
+    "evaluate",
     "frechet_distance",
     "from_function",
+    "importance_bounds",
+    "importance_sampling",
     "kernel_distance",
+    "kl_split",
+    "log_likelihood",
     "nearest",
+    "posteriors",
     "precision_recall",
     "random_convolutions",
+    "rate_distortion",
     "sample_quality",
 ]
