@@ -25,6 +25,7 @@ def run(words: list[str]) -> None:
     import tyro
 
     from jaxgen._commands.convert import Convert
+    from jaxgen._commands.evaluate import Evaluate
     from jaxgen._commands.explore import Explore
     from jaxgen._commands.report import Report
     from jaxgen._commands.sample import Sample
@@ -33,7 +34,7 @@ def run(words: list[str]) -> None:
 
     words, flags_of_system = (words[:2], words[2:]) if words[:1] == ["train"] else (words, [])
     chosen: Any = tyro.cli(
-        Train | Sample | Report | Explore | Convert | Versions,  # pyright: ignore[reportArgumentType, reportCallIssue]
+        Train | Sample | Evaluate | Report | Explore | Convert | Versions,  # pyright: ignore[reportArgumentType, reportCallIssue]
         prog="jaxgen",
         description="Trains generative image models, and uses what they have learned.",
         args=words,

@@ -2,6 +2,7 @@
 
 fit             trains any learner from Python or a notebook
 load            opens a finished or interrupted run
+evaluate_run    measures what it has learned, and writes evaluation.json into its folder
 start           begins a run of a named system from the command line
 command         runs a script's main: mistakes and signals end it with one line
 VAEPictures, GANPictures, standard_pictures    what a run draws
@@ -19,6 +20,7 @@ where the last one stopped.
 """
 
 from jaxgen._process import command
+from jaxgen.runs.evaluating import evaluate_run
 from jaxgen.runs.fitting import fit
 from jaxgen.runs.gan_pictures import GANPictures
 from jaxgen.runs.loading import TrainedRun, load
@@ -33,6 +35,7 @@ __all__ = [
     "TrainedRun",
     "VAEPictures",
     "command",
+    "evaluate_run",
     "fit",
     "load",
     "standard_pictures",

@@ -35,6 +35,7 @@ class CommandLine:
       seed: where every random choice of the run comes from.
       init_from: workdir or file of weights to start from; None for random weights.
       pictures: whether to draw pictures.
+      evaluate: whether to evaluate the run when it is finished.
       overwrite: whether to delete what workdir holds.
       hyperparameters: the system's keyword arguments; image_shape and num_steps are None until
         the data are known.
@@ -50,6 +51,7 @@ class CommandLine:
     seed: int
     init_from: Path | None
     pictures: bool
+    evaluate: bool
     overwrite: bool
     hyperparameters: dict[str, Any]
 
@@ -133,6 +135,12 @@ def _common_flags(workdir: Path, dataset: str, num_epochs: int) -> list[tuple[st
             "workdir or file of weights to start from, with a fresh optimizer",
         ),
         _flag("pictures", bool, True, "draw no pictures"),
+        _flag(
+            "evaluate",
+            bool,
+            False,
+            "measure likelihood and sample quality at the end, as jaxgen evaluate",
+        ),
         _flag("overwrite", bool, False, "delete what workdir holds and start from nothing"),
     ]
 

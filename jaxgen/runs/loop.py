@@ -17,7 +17,10 @@ from jaxgen._process import raise_if_interrupted
 from jaxgen.errors import UserError
 from jaxgen.runs import console
 from jaxgen.runs.checkpoints import Checkpoints
+from jaxgen.runs.evaluating import evaluate_run
+from jaxgen.runs.evaluation_tables import table_of_run
 from jaxgen.runs.events import TensorBoard
+from jaxgen.runs.loading import TrainedRun
 from jaxgen.runs.reporting import CompileSeconds, epoch_line, headline, named, short, summary
 from jaxgen.runs.reports import LiveReport, write_report
 from jaxgen.runs.training import Watch, epoch_in_stretches, means_over_images, whole_epoch
@@ -65,12 +68,14 @@ class Run:
         *,
         initial_state: Callable[[Array], PyTree],
         pictures: bool,
+        evaluate: bool,
     ):
         self.learner = learner
         self.dataset = dataset
         self.config = workdir.config
         self.name = printable(f"{self.config['system'] or workdir.path.name} on {dataset.name}")
         self.draws = pictures
+        self._evaluates = evaluate
         self._workdir = workdir
         self._started = time.perf_counter()
         self._compile_seconds = CompileSeconds()
@@ -251,6 +256,11 @@ class Run:
         finally:
             self._workdir.close()
 
+    def _evaluate(self) -> None:
+        run = TrainedRun(self.learner, self.state, self.config, self.history, self.workdir)
+        vars(run)["dataset"] = self.dataset  # it need not be loaded
+        self.note(table_of_run(evaluate_run(run)))
+
     def _leave(self, kind: type[BaseException] | None) -> None:
         self._checkpoints.close()
         self._tensorboard.close()
@@ -258,6 +268,8 @@ class Run:
             about = {"system": self.config["system"], "dataset": self.dataset.name}
             timings = self._seconds(), self._compile_seconds.total
             self._workdir.write_summary(about | summary(self.history, *timings))
+            if self._evaluates:
+                self._evaluate()
             write_report(self.workdir)
             self._display.show_all(self._workdir.last_pictures())
             self.note(f"results are in {printable(self.workdir)}")

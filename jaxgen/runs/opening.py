@@ -35,6 +35,7 @@ def open_run(
     state: PyTree | None = None,
     init_from: str | os.PathLike[str] | None = None,
     pictures: bool = True,
+    evaluate: bool = False,
     overwrite: bool = False,
 ) -> Run:
     """Opens a new run, or one to resume.
@@ -55,6 +56,7 @@ def open_run(
       state: a state whose weights to start from; None for random ones.
       init_from: the same from a workdir or a file.
       pictures: whether the run draws pictures.
+      evaluate: whether it is evaluated when it is finished.
       overwrite: delete an earlier run in workdir first.
 
     Raises:
@@ -85,7 +87,14 @@ def open_run(
     }
     opened = Workdir(folder, config, overwrite, following)
     try:
-        run = Run(learner, dataset, opened, initial_state=start.initial_state, pictures=pictures)
+        run = Run(
+            learner,
+            dataset,
+            opened,
+            initial_state=start.initial_state,
+            pictures=pictures,
+            evaluate=evaluate,
+        )
     except BaseException:
         opened.close()
         raise

@@ -68,6 +68,7 @@ def start(
         following=("num_steps",) if asked.hyperparameters.get("num_steps", 0) is None else (),
         init_from=asked.init_from,
         pictures=asked.pictures,
+        evaluate=asked.evaluate,
         overwrite=asked.overwrite,
     )
 
