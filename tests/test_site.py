@@ -56,3 +56,8 @@ def test_pages_load_nothing_from_elsewhere(site: Path):
 
 def test_equations_are_rendered(site: Path):
     assert (site / "systems" / "vae_mnist.html").read_text().count("<math") >= 3
+
+
+def test_completed_docstrings_are_shown(site: Path):
+    """The arguments of a system are described by a decorator, not in the source."""
+    assert "dimensions of the latent space" in (site / "api" / "systems.html").read_text()
