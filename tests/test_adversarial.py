@@ -310,6 +310,22 @@ def test_another_key_shuffles_otherwise():
     assert len(np.unique(seen[0]["noise"])) == 3
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_every_step_and_critic_update_has_its_own_noise(shared):
+    # The generator stays as it is, so that what moves between the steps is the noise alone.
+    learner = adversarial(
+        witness(), optax.sgd(0.0), optax.sgd(0.1), 2, batch_size=4, share_fakes=shared
+    )
+    _, metrics = learner.epoch(learner.init(jax.random.key(0)), counting(24), jax.random.key(1))
+    assert len(np.unique(metrics["noise"])) == 3
+    # A mean of two equal noises would be one of the noises of single updates.
+    single = adversarial(witness(), optax.sgd(0.0), optax.sgd(0.1), batch_size=4)
+    _, of_single = single.step(single.init(jax.random.key(0)), counting(4), jax.random.key(5))
+    double = adversarial(witness(), optax.sgd(0.0), optax.sgd(0.1), 2, batch_size=4)
+    _, of_double = double.step(double.init(jax.random.key(0)), counting(8), jax.random.key(5))
+    assert of_single["noise"] != of_double["noise"]
+
+
 @pytest.fixture(scope="module")
 def small() -> Learner:
     return systems.wgan_mnist(
@@ -320,7 +336,7 @@ def small() -> Learner:
         num_critic_steps=2,
         learning_rate=1e-2,
         weight_bound=0.05,
-        ema_decay=0.9,
+        ema_decay=0.2,  # which the schedule of the decay reaches in the third step
         batch_size=BATCH,
     )
 
@@ -363,7 +379,7 @@ def test_the_average_follows_the_generator(small):
     expected = jax.tree.map(np.array, state.variables("generator"))
     for t in range(5):
         state, _ = small.step(state, pixels(2 * BATCH, seed=t), jax.random.key(t))
-        decay = min(0.9, (1 + t) / (10 + t))
+        decay = min(0.2, (1 + t) / (10 + t))
         expected = jax.tree.map(
             lambda mean, value, decay=decay: decay * mean + (1 - decay) * np.asarray(value),
             expected,

@@ -183,3 +183,14 @@ def test_two_layers_draw_both():
 def test_other_numbers_of_layers_are_a_user_error(stochastic_layers):
     with pytest.raises(UserError, match=f"1 or 2, got {stochastic_layers}"):
         systems.iwae_mnist(stochastic_layers=stochastic_layers)
+
+
+def test_two_layers_reconstruct_from_the_lower_one():
+    model, _ = two_layers()
+    variables = model.init(jax.random.key(0))
+    assert model.reconstruct is not None
+    mean = np.asarray(variables["params"]["lower_encoder"]["mean"]["b"])  # of any image
+    decoded = np.asarray(model.reconstruct(variables, images(1))).reshape(-1)
+    np.testing.assert_allclose(decoded, mean @ A + B, rtol=1e-5)
+    through_both = SHIFT @ A + B
+    assert not np.allclose(decoded, through_both, atol=0.1)

@@ -9,8 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen import learners, models
+from jaxgen import learners, models, systems
 from jaxgen.errors import UserError
+from jaxgen.models import monte_carlo
 from jaxgen.models.likelihoods import Likelihood, bernoulli
 from jaxgen.types import Learner
 
@@ -189,6 +190,79 @@ def test_dropout_masks_differ_between_samples_and_networks():
     # A pixel is kept by both masks in a quarter of the cases; equal masks would keep half.
     kept = -float(loss["reconstruction"]) / 64
     assert abs(kept - 0.25) < 0.02
+
+
+class Labelled(nn.Module):
+    """Gives each latent its label, or each image a point."""
+
+    encodes: bool = False
+
+    @nn.compact
+    def __call__(self, x, train, labels):
+        assert labels.shape == (len(x),)
+        return (x.reshape(-1, 1), x.reshape(-1, 1)) if self.encodes else labels[:, None] * 1.0
+
+
+@pytest.mark.parametrize("at_once", [monte_carlo.BYTES_AT_ONCE, 0], ids=["one batch", "groups"])
+def test_every_sample_has_the_label_of_its_image(at_once, monkeypatch):
+    monkeypatch.setattr(monte_carlo, "BYTES_AT_ONCE", at_once)
+    wrong = Likelihood(
+        lambda output, images: -1.0 * (output[:, 0] != images.reshape(-1)), lambda output: output
+    )
+    model = models.vae(
+        Labelled(encodes=True),
+        Labelled(),
+        wrong,
+        image_shape=(1, 1, 1),
+        latent_size=1,
+        num_classes=5,
+        objective=models.Objective(num_samples=3),
+    )
+    labels = np.array([4, 0, 3, 1], np.int32)
+    images = labels.reshape(-1, 1, 1, 1).astype(np.float32)
+    variables = {"params": {}}
+    keys = jax.random.split(jax.random.key(0), 3)
+    metrics = model.evaluate(variables, jnp.asarray(images), keys[0], 0, labels=labels)
+    np.testing.assert_array_equal(metrics["reconstruction"], 0)
+    loss = model.loss(variables, jnp.asarray(images), keys[1], 0, labels=labels)[1][0]
+    assert loss["reconstruction"] == 0
+    other = model.evaluate(variables, jnp.asarray(images), keys[2], 0, labels=labels[::-1])
+    np.testing.assert_array_equal(other["reconstruction"], 1)
+
+
+NORMED = {
+    "vae": lambda: systems.vae_batchnorm_mnist(
+        image_shape=SHAPE, hidden_sizes=(5,), latent_size=2, batch_size=8
+    ),
+    "autoencoder": lambda: learners.minimize(
+        models.autoencoder(Encoder(), Decoder(), bernoulli(), image_shape=SHAPE),
+        optax.adam(1e-2),
+        batch_size=8,
+    ),
+    "gan": lambda: learners.adversarial(
+        models.gan(Generator(), Critic(norm=True), latent_size=3, pixel_range=(-1.0, 1.0)),
+        optax.adam(1e-2),
+        optax.adam(1e-2),
+        batch_size=8,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NORMED)
+def test_the_metrics_of_an_image_do_not_depend_on_its_batch(name, monkeypatch):
+    learner = NORMED[name]()
+    state, _ = learner.epoch(learner.init(jax.random.key(0)), pixels(16), jax.random.key(1))
+    # Without noise, the only difference between the calls is the batch.
+    monkeypatch.setattr(
+        jax.random, "normal", lambda key, shape, dtype=jnp.float32: jnp.zeros(shape, dtype)
+    )
+    images = pixels(8, seed=3)
+    together = learner.evaluate(state, images, jax.random.key(2))
+    alone = [learner.evaluate(state, image[None], jax.random.key(2)) for image in images]
+    for metric, value in together.items():
+        if metric != "diversity":
+            mean = np.mean([each[metric] for each in alone])
+            np.testing.assert_allclose(value, mean, rtol=1e-5, atol=1e-6, err_msg=metric)
 
 
 def test_batch_norm_under_a_penalty_is_refused_and_spectral_norm_is_not():

@@ -99,7 +99,11 @@ def adversarial(
         ema_decay,
         critic_metrics,
     )
-    init = partial(_init, training)
+    return _learner(training)
+
+
+def _learner(training: Training) -> Learner:
+    model, init = training.model, partial(_init, training)
     expected = ExpectedState(AdversarialState, init)
 
     def step(
