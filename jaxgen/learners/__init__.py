@@ -1,4 +1,4 @@
-"""The descent: a model and its optimizers make a Learner.
+"""Training: a model and its optimizers make a Learner.
 
 Here a step is differentiated, jit-compiled and scanned over an epoch; nothing here knows which
 family of models it moves.

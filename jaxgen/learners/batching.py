@@ -26,7 +26,7 @@ def scan_batches(
     order: Array,
     batch_size: int,
 ) -> tuple[PyTree, PyTree]:
-    """Scans over consecutive batches of `order`, the last one as small as it comes.
+    """Scans over consecutive batches of `order`, the last one possibly smaller.
 
     A smaller last batch is a second instance of `body` in the same program: padding it instead
     would change the statistics of BatchNorm.

@@ -1,7 +1,7 @@
 // Curves to hover over, and pictures to go through by epoch. Without it tables and pictures stay.
 "use strict";
 
-// Told apart in light and dark, by colour-blind readers too; the dashes repeat less often.
+// Distinguishable in light and dark and for colour-blind readers; the dashes repeat less often.
 const COLOURS = ["#2a7fd4", "#d1642a", "#1c9a76", "#b5579b", "#9a8b1f", "#6a6fd0", "#5f8f2f", "#c04a5a"];
 const DASHES = [[], [7, 4], [2, 3], [10, 3, 2, 3]];
 const HEIGHT = 240;
