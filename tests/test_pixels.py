@@ -31,7 +31,7 @@ def test_another_shape_is_a_user_error(shape):
     with pytest.raises(UserError) as error:
         unit_interval(jnp.zeros(shape, jnp.uint8), (28, 28, 1))
     message = str(error.value)
-    assert "[B, 28, 28, 1]" in message
+    assert "[N, 28, 28, 1]" in message
     assert str(list(shape)) in message
     assert "\n" not in message
 

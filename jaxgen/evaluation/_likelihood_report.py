@@ -100,7 +100,7 @@ def _kept(path: Path | None, settings: str) -> list[ImportanceEstimate]:
     if path is None or not path.is_file():
         return []
     try:
-        with np.load(path) as file:
+        with np.load(path, allow_pickle=False) as file:
             if str(file["settings"]) != settings:
                 return []
             return [ImportanceEstimate(*(file[field] for field in FIELDS))]
