@@ -62,7 +62,11 @@ def event_writer(folder: Path, last_step: int) -> "SummaryWriter":
 
     for path in sorted(folder.glob("events.out.tfevents.*")):
         _truncate(path, last_step)
-    return SummaryWriter(str(folder), purge_step=last_step + 1, flush_secs=10)
+    # Without the suffix, a run that resumes within the same second would replace the file.
+    suffix = f".after-{last_step}"
+    return SummaryWriter(
+        str(folder), purge_step=last_step + 1, flush_secs=10, filename_suffix=suffix
+    )
 
 
 def _truncate(path: Path, last_step: int) -> None:
