@@ -94,6 +94,7 @@ def test_without_transitions_that_move_it_is_importance_sampling_from_the_prior(
     assert abs((found.lower - exact).mean()) < 0.3
 
 
+@pytest.mark.slow
 def test_bidirectional_bounds_enclose_the_truth_and_close():
     wide = evaluation.bidirectional(
         LEARNER, STATE, 40, KEY, num_chains=4, num_temperatures=5, num_leapfrog=2

@@ -130,6 +130,7 @@ def test_the_limits_of_the_split():
     np.testing.assert_allclose(prior.dimension_wise_kl, 0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_split_does_not_depend_on_the_memory(monkeypatch):
     mean, log_var = posterior_set(num_images=70)
     whole = evaluation.kl_split(mean, log_var, KEY)

@@ -62,6 +62,7 @@ def test_annealing_lies_between_the_bounds_of_importance_sampling(small):
     assert bounds[0] < found.lower.mean() < bounds[1] + 0.15
 
 
+@pytest.mark.slow
 def test_bidirectional_bounds_close_to_half_a_nat(small):
     learner, state = small
     found = evaluation.bidirectional(
@@ -75,6 +76,7 @@ def test_bidirectional_bounds_close_to_half_a_nat(small):
     assert found.lower.mean() - 0.3 < estimate.mean() < found.upper.mean() + 0.1
 
 
+@pytest.mark.slow
 def test_two_layers_and_labels():
     images, labels = bars(60), np.arange(60) % 4
     two = systems.iwae_mnist(

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from marks import slow_but
 from test_optimizers import BUILDS, FLOWERS, VAE, pixels, trained
 
 from jaxgen import systems
@@ -41,6 +42,7 @@ def test_whole_numbers(kind, name):
     assert learner.sample(state, kind(2), jax.random.key(0)).shape == (2, 4, 4, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vae_mnist", "wgan_mnist"])
 def test_numpy_arrays_without_jit(name):
     learner = BUILDS[name]()
@@ -51,7 +53,7 @@ def test_numpy_arrays_without_jit(name):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics))
 
 
-@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.parametrize("name", slow_but({"vae_mnist", "wgan_mnist"}, BUILDS))
 def test_strict_dtype_promotion(name):
     with jax.numpy_dtype_promotion("strict"):
         learner = BUILDS[name](**({"ema_decay": 0.9} if "gan" in name else {}))
@@ -63,7 +65,7 @@ def test_strict_dtype_promotion(name):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((metrics, held_out)))
 
 
-@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.parametrize("name", slow_but({"vae_mnist", "wgan_mnist"}, BUILDS))
 def test_double_precision_mode(name):
     # Warnings are errors here: one of JAX says that a cast will become an error.
     with jax.enable_x64(True):

@@ -103,6 +103,7 @@ def test_mnist_from_python(real_data: Path, clone: Path):
     assert pixels(clone / "digits.png").shape[1] > 8 * 28
 
 
+@pytest.mark.slow
 def test_own_data_and_networks(clone: Path):
     python("Your own data, networks and optimizer", clone)
     assert len((clone / "runs/discs/metrics.jsonl").read_text().splitlines()) == 2
