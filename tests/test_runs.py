@@ -412,3 +412,11 @@ def test_a_resumed_run_is_looked_at_at_the_same_steps(idx_folder, tmp_path):
             pass
     for a, b in zip(leaves(run), leaves(straight), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_left_before_its_first_epoch_has_no_results(start, train, tmp_path, capsys):
+    with start(tmp_path / "run"):
+        pass
+    assert "no epoch was trained" in capsys.readouterr().out
+    assert not (tmp_path / "run" / "summary.json").exists()
+    assert train(tmp_path / "run").epoch == 2

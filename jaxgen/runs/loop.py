@@ -264,6 +264,9 @@ class Run:
     def _leave(self, kind: type[BaseException] | None) -> None:
         self._checkpoints.close()
         self._tensorboard.close()
+        if kind is None and not self.history:
+            self.note(f"no epoch was trained: {printable(self.workdir)} has no results")
+            return
         if kind is None:
             about = {"system": self.config["system"], "dataset": self.dataset.name}
             timings = self._seconds(), self._compile_seconds.total
