@@ -78,7 +78,7 @@ def read_state(source: Path, learner: Learner, system: str | None) -> PyTree:
     """The state whose weights a workdir or a file holds.
 
     Raises:
-      UserError: nothing of the kind is there, or it does not fit the learner.
+      UserError: there are no such weights, or they do not fit the learner.
     """
     if source.is_dir():
         # A named system is built as it was trained: this learner's optimizer may be another.

@@ -18,7 +18,7 @@ from jaxgen._files import replacing
 from jaxgen._matplotlib import import_matplotlib
 
 WHITE = 255
-LEGIBLE = 640  # pixels of the longer side of a picture that is looked at by itself
+LEGIBLE = 640  # pixels of the longer side of a picture that is shown alone
 INK = 51  # dark grey: captions
 CAPTION_SIZE = 14
 CAPTION_WIDTH = 160  # of the name beside a row of images
