@@ -65,26 +65,24 @@ def open_run(
     check_whole("--num-epochs", num_epochs, 1)
     check_whole("--seed", seed, 0, MAX_SEED)
     num_examples = count_examples(dataset, num_examples)
-    _check_fit(learner, dataset)
+    check_fit(learner, dataset)
     first_device()
     jax.eval_shape(learner.init, jax.random.key(0))  # the networks check their sizes when traced
     folder = expanded(workdir)
     start = initial_weights.start_of(
         learner, system, state, init_from, None if overwrite else folder
     )
-    config = {
-        "system": system,
-        "dataset": dataset.name,
-        "dataset_fingerprint": dataset.fingerprint,
-        "num_epochs": int(num_epochs),
-        "num_examples": num_examples,
-        "seed": int(seed),
-        **(origin or {}),
-        **_recordable(hyperparameters or {}),
-        "image_shape": learner.image_shape,
-        **start.record,
-        **_surroundings(),
-    }
+    config = configuration(
+        learner,
+        dataset,
+        num_epochs=num_epochs,
+        num_examples=num_examples,
+        seed=seed,
+        system=system,
+        hyperparameters=hyperparameters,
+        origin=origin,
+        initial_weights=start.record,
+    )
     opened = Workdir(folder, config, overwrite, following)
     try:
         run = Run(
@@ -111,6 +109,40 @@ def open_run(
     return run
 
 
+def configuration(
+    learner: Learner,
+    dataset: Dataset,
+    *,
+    num_epochs: int,
+    num_examples: int,
+    seed: int,
+    system: str | None,
+    hyperparameters: Mapping[str, Any] | None,
+    origin: Mapping[str, Any] | None = None,
+    initial_weights: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What config.json of a run contains: everything that it depends on.
+
+    Args are those of `open_run`, and what the record is to say of the initial weights.
+
+    Raises:
+      UserError: JSON cannot hold a hyperparameter.
+    """
+    return {
+        "system": system,
+        "dataset": dataset.name,
+        "dataset_fingerprint": dataset.fingerprint,
+        "num_epochs": int(num_epochs),
+        "num_examples": int(num_examples),
+        "seed": int(seed),
+        **(origin or {}),
+        **_recordable(hyperparameters or {}),
+        "image_shape": learner.image_shape,
+        **(initial_weights or {}),
+        **_surroundings(),
+    }
+
+
 def count_examples(dataset: Dataset, num_examples: int | None) -> int:
     """How many training images a run uses; `num_examples` None for all.
 
@@ -135,7 +167,7 @@ def check_whole(name: str, value: Any, least: int, largest: float = float("inf")
         raise UserError(f"expected {name} to be a whole number {bounds}, got {value}")
 
 
-def _check_fit(learner: Learner, dataset: Dataset) -> None:
+def check_fit(learner: Learner, dataset: Dataset) -> None:
     """Raises UserError where the data are not what the learner takes: shapes, values, labels."""
     data.check(dataset)
     shape = dataset.train.images.shape[1:]

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxgen import data
 from jaxgen.errors import UserError
@@ -40,37 +40,64 @@ def start(
     if args is None and in_notebook():  # the words there are the kernel's own
         args = []
     asked = flags.parse(system, num_epochs=num_epochs, dataset=dataset, args=args, prog=prog)
+    parts = prepare(asked, system)
+    return open_run(
+        system(**parts.hyperparameters),
+        parts.dataset,
+        num_epochs=asked.num_epochs,
+        workdir=asked.workdir,
+        seed=asked.seed,
+        num_examples=asked.num_examples,
+        system=system.__name__,
+        hyperparameters=parts.hyperparameters,
+        origin=parts.origin,
+        following=parts.following,
+        init_from=asked.init_from,
+        pictures=asked.pictures,
+        evaluate=asked.evaluate,
+        overwrite=asked.overwrite,
+    )
+
+
+class Parts(NamedTuple):
+    """What a command line of a system's run comes to, once the data are known.
+
+    Attributes:
+      dataset: the data.
+      hyperparameters: all keyword arguments of the system.
+      origin: what config.json is to record of where the data come from.
+      following: hyperparameters that follow from the number of epochs.
+    """
+
+    dataset: Dataset
+    hyperparameters: dict[str, Any]
+    origin: dict[str, Any]
+    following: tuple[str, ...]
+
+
+def prepare(asked: flags.CommandLine, system: Callable[..., Learner]) -> Parts:
+    """Loads the data, and completes the hyperparameters by what the data decide.
+
+    Raises:
+      UserError: what was asked for contradicts itself or the data, or there is no device.
+    """
     check_whole("--num-epochs", asked.num_epochs, 1)
     first_device()
     keep_compiled_programs()
-    loaded, resolution = _load(asked, system)
-    num_examples = count_examples(loaded, asked.num_examples)
-    known = asked.hyperparameters | _known_from_data(asked, loaded, num_examples)
+    dataset, resolution = _load(asked, system)
+    num_examples = count_examples(dataset, asked.num_examples)
+    known = asked.hyperparameters | _known_from_data(asked, dataset, num_examples)
     batch_size = known["batch_size"]
     if batch_size > num_examples:
         raise UserError(
             f"--batch-size {batch_size} exceeds the {num_examples} training images: "
             "choose a smaller one"
         )
-    return open_run(
-        system(**known),
-        loaded,
-        num_epochs=asked.num_epochs,
-        workdir=asked.workdir,
-        seed=asked.seed,
-        num_examples=asked.num_examples,
-        system=system.__name__,
-        hyperparameters=known,
-        origin={
-            "data_dir": None if asked.data_dir is None else str(asked.data_dir),
-            **({} if resolution is None else {"resolution": resolution, "fit": asked.fit}),
-        },
-        following=("num_steps",) if asked.hyperparameters.get("num_steps", 0) is None else (),
-        init_from=asked.init_from,
-        pictures=asked.pictures,
-        evaluate=asked.evaluate,
-        overwrite=asked.overwrite,
-    )
+    origin: dict[str, Any] = {"data_dir": None if asked.data_dir is None else str(asked.data_dir)}
+    if resolution is not None:
+        origin |= {"resolution": resolution, "fit": asked.fit}
+    follows = asked.hyperparameters.get("num_steps", 0) is None
+    return Parts(dataset, known, origin, ("num_steps",) if follows else ())
 
 
 def _load(asked: flags.CommandLine, system: Callable[..., Learner]) -> tuple[Dataset, int | None]:
