@@ -42,21 +42,16 @@ def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
         )
 
 
-def whole_number(name: str, value: Any, least: int = 1) -> int:
+def whole_number(name: str, value: Any, least: int = 1, most: float = math.inf) -> int:
     """`value` as an int, where it is one: 64, 64.0, np.int64(64) and np.array(64) are.
 
     Raises:
-      UserError: if it is not a whole number, or less than `least`.
+      UserError: if it is not a whole number, or not from `least` to `most`.
     """
-    try:
-        value = value.item() if hasattr(value, "item") else value
-        number = int(value) if float(value).is_integer() and not isinstance(value, str) else None
-    except (TypeError, ValueError):
-        number = None
-    if number is None or isinstance(value, bool):
-        at_least(name, value, least)
-        raise UserError(f"expected {name} to be a whole number, got {value}: round it")
-    at_least(name, number, least)
+    number = _as_whole(value)
+    if number is None or not least <= number <= most:
+        bounds = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise UserError(f"expected {name} to be a whole number {bounds}, got {value}")
     return number
 
 
@@ -132,11 +127,26 @@ def check_labels(
         )
     if isinstance(labels, np.ndarray) and labels.size:
         low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= num_classes:
+        if low < 0:
             raise UserError(
-                f"expected {name} in 0..{num_classes - 1}, got {low if low < 0 else high}: "
-                "renumber them, or build the system with another num_classes"
+                f"expected {name} in 0..{num_classes - 1}, got {low}: renumber them from 0"
             )
+        if high >= num_classes:
+            raise UserError(
+                f"expected {name} in 0..{num_classes - 1}, got {high}: renumber them, or build the "
+                f"system with num_classes={high + 1} (--num-classes {high + 1})"
+            )
+
+
+def _as_whole(value: Any) -> int | None:
+    """The int that a number of any type is equal to, or None; True and "1" are no numbers."""
+    try:
+        value = value.item() if hasattr(value, "item") else value
+        if isinstance(value, bool | str) or not float(value).is_integer():
+            return None
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _is_finite(value: Any) -> bool:

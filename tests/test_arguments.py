@@ -182,9 +182,14 @@ def test_whole_numbers_of_any_type(value):
     assert type(number) is int
 
 
-@pytest.mark.parametrize("value", [0, 2.5, "64", None, (64, 64), float("nan"), True])
+@pytest.mark.parametrize("value", [0, 2.5, "64", None, (64, 64), float("nan"), float("inf"), True])
 def test_other_numbers(value):
     assert str(value) in refused(_checks.whole_number, "size", value)
+
+
+@pytest.mark.parametrize("value", [-1, 2**32])
+def test_whole_numbers_within_bounds(value):
+    assert "from 0 to 4294967295" in refused(_checks.whole_number, "seed", value, 0, 2**32 - 1)
 
 
 def test_traced_numbers_are_not_checked():

@@ -125,6 +125,6 @@ def test_a_data_set_without_labels_is_a_user_error(tmp_path, monkeypatch):
 
 def test_labels_beyond_the_number_of_classes_are_a_user_error(tmp_path, monkeypatch):
     labels = np.arange(12, dtype=np.int32)
-    with pytest.raises(UserError, match=r"labels up to 11, .*: pass --num-classes 12"):
+    with pytest.raises(UserError, match=r"in 0\.\.9, got 11: .*--num-classes 12"):
         start(tmp_path, monkeypatch, labels)
     start(tmp_path, monkeypatch, labels, "--num-classes", "12")

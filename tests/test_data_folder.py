@@ -398,7 +398,7 @@ def test_folders_that_cannot_be_used(tmp_path, pictures):
     [
         ({"resolution": 0}, "resolution to be a number of at least 1, got 0"),
         ({"resolution": -4}, "resolution"),
-        ({"resolution": 4.5}, "resolution to be a whole number, got 4.5"),
+        ({"resolution": 4.5}, "resolution to be a whole number of at least 1, got 4.5"),
         ({"resolution": (4, 4)}, "resolution"),
         ({"resolution": 4, "fit": "stretch"}, "fit crop or squash, got 'stretch'"),
     ],

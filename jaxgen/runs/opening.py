@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 import jaxgen
-from jaxgen import data
+from jaxgen import _checks, data
 from jaxgen._files import expanded, printable
 from jaxgen.errors import UserError
 from jaxgen.runs import initial_weights
@@ -62,8 +62,8 @@ def open_run(
     Raises:
       UserError: the parts do not fit together, or the workdir cannot be used.
     """
-    check_whole("--num-epochs", num_epochs, 1)
-    check_whole("--seed", seed, 0, MAX_SEED)
+    _checks.whole_number("--num-epochs", num_epochs)
+    _checks.whole_number("--seed", seed, 0, MAX_SEED)
     num_examples = count_examples(dataset, num_examples)
     check_fit(learner, dataset)
     first_device()
@@ -152,19 +152,7 @@ def count_examples(dataset: Dataset, num_examples: int | None) -> int:
     available = len(dataset.train.images)
     if num_examples is None:
         return available
-    check_whole("--num-examples", num_examples, 1, available)
-    return int(num_examples)
-
-
-def check_whole(name: str, value: Any, least: int, largest: float = float("inf")) -> None:
-    """Raises UserError unless `value` is a whole number from `least` to `largest`."""
-    try:
-        whole = int(value) == value and not isinstance(value, bool)
-    except (TypeError, ValueError, OverflowError):
-        whole = False
-    if not (whole and least <= value <= largest):
-        bounds = f"of at least {least}" if largest == float("inf") else f"from {least} to {largest}"
-        raise UserError(f"expected {name} to be a whole number {bounds}, got {value}")
+    return _checks.whole_number("--num-examples", num_examples, 1, available)
 
 
 def check_fit(learner: Learner, dataset: Dataset) -> None:
@@ -181,18 +169,14 @@ def check_fit(learner: Learner, dataset: Dataset) -> None:
             raise UserError(f"{dataset.name} has no {name} images: choose another data set")
     if not learner.num_classes:
         return
-    labels = [split.labels for split in (dataset.train, dataset.test)]
-    if any(of_split is None for of_split in labels):
-        raise UserError(
-            f"{dataset.name} has no labels, and this learner is conditional on them: "
-            "choose another --dataset"
-        )
-    largest = max(int(of_split.max()) for of_split in labels if of_split is not None)
-    if largest >= learner.num_classes:
-        raise UserError(
-            f"{dataset.name} has labels up to {largest}, more than --num-classes "
-            f"{learner.num_classes} allows: pass --num-classes {largest + 1}"
-        )
+    for name, (images, labels) in (("training", dataset.train), ("test", dataset.test)):
+        if labels is None:
+            raise UserError(
+                f"{dataset.name} has no labels, and this learner is conditional on them: "
+                "choose another --dataset"
+            )
+        name = f"the {name} labels of {dataset.name}"
+        _checks.check_labels(labels, len(images), learner.num_classes, name)
 
 
 def _recordable(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:

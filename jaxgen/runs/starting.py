@@ -4,13 +4,13 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from jaxgen import data
+from jaxgen import _checks, data
 from jaxgen.errors import UserError
 from jaxgen.runs import flags
 from jaxgen.runs.backend import first_device, keep_compiled_programs
 from jaxgen.runs.console import in_notebook
 from jaxgen.runs.loop import Run
-from jaxgen.runs.opening import check_whole, count_examples, open_run
+from jaxgen.runs.opening import count_examples, open_run
 from jaxgen.types import Dataset, Learner
 
 
@@ -81,7 +81,7 @@ def prepare(asked: flags.CommandLine, system: Callable[..., Learner]) -> Parts:
     Raises:
       UserError: what was asked for contradicts itself or the data, or there is no device.
     """
-    check_whole("--num-epochs", asked.num_epochs, 1)
+    _checks.whole_number("--num-epochs", asked.num_epochs)
     first_device()
     keep_compiled_programs()
     dataset, resolution = _load(asked, system)
