@@ -47,6 +47,9 @@ class Torch:
     def __init__(self, side: str, course: Course, choice: Choice, folder: Path, steps: int):
         self.side, self.course, self.choice, self.steps = side, course, choice, steps
         torch.set_float32_matmul_precision(torch_matmul_precision(choice.precision))
+        # cuDNN's convolutions take TF32 unless told otherwise, whatever the products do.
+        torch.backends.cudnn.allow_tf32 = choice.precision == "tf32"
+        torch.backends.cudnn.benchmark = choice.device == "cuda"
         self.twin: ModuleType = getattr(torch_twins, course.name)
         self.networks: nn.Module = self.twin.networks()
         self.initial = read_weights(folder / "weights.npz", bool(self.twin.PARTS))
