@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/accelerator.py`, one module each, and what they share."""
