@@ -8,6 +8,8 @@
     python benchmarks/race.py --first-epoch                   # from the start of a process
     python benchmarks/race.py --torch-defaults                # without the fastest settings
     python benchmarks/race.py --report                        # table and chart of the results
+    python benchmarks/race.py --publish                       # README.md and docs/race.md from the
+                                                              # newest results
 
 Each side runs in a separate process. The sides are measured in turns, on the same processors with
 the same number of threads; each turn starts with a different side. All start from the same weights,
@@ -22,13 +24,14 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from benchmarks import measuring  # noqa: E402
-from benchmarks.racing import devices, report  # noqa: E402
+from benchmarks.racing import devices, publishing, report  # noqa: E402
 from benchmarks.racing.course import COURSES, POPULATIONS, QUICK  # noqa: E402
 from benchmarks.racing.first_epoch import first_epoch  # noqa: E402
 from benchmarks.racing.turns import Race, population, race  # noqa: E402
@@ -43,6 +46,9 @@ def main() -> None:
     measuring.pin(options.threads)
     if options.worker:
         work(options.threads, json.loads(options.worker))
+        return
+    if options.publish:
+        publishing.publish(ROOT)
         return
     device = measuring.accelerator()
     path = measuring.results_path("race", device or measuring.processor(), options.threads)
@@ -79,7 +85,10 @@ def main() -> None:
                 continue
             if options.populations:
                 name = f"{name} x {options.population}"
-            machine = measuring.machine(options.threads) | {"accelerator": device}
+            machine = measuring.machine(options.threads) | {
+                "accelerator": device,
+                "date": time.strftime("%Y-%m-%d"),
+            }
             keep(path, machine, (part, kind, name), entry)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -106,6 +115,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--populations", action="store_true", help="many seeds at once")
     parser.add_argument("--first-epoch", action="store_true", help="time from process start")
     parser.add_argument("--report", action="store_true", help="print and draw what is kept")
+    parser.add_argument("--publish", action="store_true", help="write the published tables")
     parser.add_argument("--repeats", type=int, default=MINIMUM_REPEATS)
     parser.add_argument("--population", type=int, default=8, help="seeds at once")
     parser.add_argument("--population-steps", type=int, default=50, help="steps of a measurement")

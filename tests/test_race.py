@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 from benchmarks import measuring  # noqa: E402
 from benchmarks.race import keep, parse  # noqa: E402
-from benchmarks.racing import devices, report, turns  # noqa: E402
+from benchmarks.racing import devices, publishing, report, turns  # noqa: E402
 from benchmarks.racing.agreement import disagreement  # noqa: E402
 from benchmarks.racing.course import COURSES, Course  # noqa: E402
 from jaxgen import systems  # noqa: E402
@@ -352,14 +352,20 @@ def kept_rows(part):
 
 
 @pytest.mark.parametrize(
-    ("name", "part"), [("docs/race.md", "float32"), ("benchmarks/NOTES.md", report.UNTUNED)]
+    ("name", "renewed"), [("docs/race.md", publishing.page), ("README.md", publishing.readme)]
 )
-def test_published_numbers_come_from_results(name, part):
+def test_published_numbers_come_from_the_newest_results(name, renewed):
+    """If this fails: python benchmarks/race.py --publish."""
     text = (ROOT / name).read_text()
+    assert renewed(text, publishing.newest_cpu(), publishing.newest_gpu()) == text
+
+
+def test_numbers_with_default_settings_come_from_results():
+    text = (ROOT / "benchmarks" / "NOTES.md").read_text()
     start = text.index("|  | PyTorch, DataLoader |")
     rows = [line for line in text[start:].split("\n\n")[0].splitlines() if "**" in line]
     assert rows
-    assert any(set(rows) <= set(kept) for kept in kept_rows(part))
+    assert any(set(rows) <= set(kept) for kept in kept_rows(report.UNTUNED))
 
 
 def test_ratios_with_default_settings_come_from_results():
@@ -370,12 +376,42 @@ def test_ratios_with_default_settings_come_from_results():
     assert any(set(ratios) == set(medians(rows)) for rows in kept_rows(report.UNTUNED))
 
 
-def test_ratios_in_readme_come_from_results():
-    lines = (ROOT / "README.md").read_text().splitlines()
-    header = next(i for i, line in enumerate(lines) if line.startswith("| vae_mnist | vae_binar"))
-    names, _, values = (line.strip("| ").split(" | ") for line in lines[header : header + 3])
-    ratios = list(zip(names, values, strict=True))
-    assert any(ratios == medians(rows) for rows in kept_rows("float32"))
+def a_file(path, systems, machine):
+    path.write_text(json.dumps({"machine": machine, "float32": {"systems": systems}}))
+
+
+def test_the_newest_file_with_the_most_systems_is_published(tmp_path):
+    two, one = {"a": entry(), "b": entry()}, {"a": entry(steps=117)}
+    machines = {
+        "old": ({"processor": "P", "threads": 2}, two),
+        "new": ({"processor": "Q(R)  2", "threads": 4, "date": "2026-11-26"}, two),
+        "part": ({"processor": "R", "threads": 2, "date": "2026-11-27"}, one),
+        "gpu": ({"processor": "S", "threads": 2, "accelerator": "G", "date": "2026-12-01"}, two),
+    }
+    for name, (machine, raced) in machines.items():
+        a_file(tmp_path / f"race_{name}.json", raced, machine)
+    found = publishing.newest_cpu(tmp_path)
+    assert publishing.of_machine(found) == "Q 2, 4 cores"
+    assert publishing.newest_gpu(tmp_path) is None
+    gpu = {"machine": {"platform": "cuda", "accelerator": "G", "date": "2026-11-26"}}
+    (tmp_path / "accelerator_g.json").write_text(json.dumps(gpu))
+    assert publishing.newest_gpu(tmp_path) == gpu
+
+
+def test_a_gpu_gets_a_row_of_its_own():
+    cpu = {
+        "machine": {"processor": "P", "threads": 2},
+        "float32": {"systems": {"vae_mnist": entry(), "wgan_mnist": entry()}},
+    }
+    sides = {"torch_eager": {"seconds": [3.0]}, "jaxgen_epoch": {"seconds": [1.5]}}
+    raced = {"rows": {"float32": {"systems": {"vae_mnist": {"sides": sides}}}}}
+    gpu = {"machine": {"accelerator": "G"}, "parts": {"race": raced}}
+    before = "x\n\n|  | vae_mnist |\n| --- | --- |\n| old | 9 |\n\ny\n"
+    table = "|  | vae_mnist | wgan_mnist |\n| --- | --- | --- |\n| P, 2 cores | 2.00 | 2.00 |\n"
+    assert publishing.readme(before, cpu, None) == f"x\n\n{table}\ny\n"
+    assert publishing.readme(before, cpu, gpu) == f"x\n\n{table}| G | 2.00 |  |\n\ny\n"
+    with pytest.raises(SystemExit, match="expected one table"):
+        publishing.readme("nothing", cpu, None)
 
 
 def medians(rows):
