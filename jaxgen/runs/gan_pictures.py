@@ -16,6 +16,7 @@ import numpy as np
 from jaxgen._files import replacing
 from jaxgen.learners import with_averaged_generator
 from jaxgen.runs.loop import Run
+from jaxgen.runs.reporting import of_split
 from jaxgen.runs.training import Watch
 from jaxgen.types import Array, PyTree
 from jaxgen.visualization import grids, plots
@@ -87,12 +88,7 @@ class GANPictures:
             )
             run.draw("samples-averaged", grids.grid(averaged))
         if not self._frames:  # one look an epoch, also where its steps are fewer than `every`
-            train = {
-                name.removeprefix("train/"): value
-                for name, value in record.items()
-                if name.startswith("train/")
-            }
-            self._look(state, record["step"], train)
+            self._look(state, record["step"], of_split(record, "train"))
         self._keep()
 
     def draw_run(self) -> None:

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
+PARTS = ("reconstruction", "kl")  # of a loss
+OF_SAMPLES = ("diversity",)  # what the test metrics of a GAN say of its samples
 
 
 def named(split: str, metrics: dict[str, float]) -> dict[str, float]:
@@ -20,18 +22,36 @@ def headline(record: dict[str, Any]) -> float:
     return next(value for name, value in record.items() if name.startswith("train/"))
 
 
-def epoch_line(record: dict[str, Any], num_epochs: int, rate: float) -> str:
-    """An epoch in one line, each metric with its held-out value beside it."""
-    numbers = []
-    for name, value in record.items():
-        split, _, metric = name.partition("/")
-        if split == "train":
-            held_out = record.get(f"test/{metric}")
-            beside = "" if held_out is None else f" (test {short(held_out)})"
-            numbers.append(f"{metric} {short(value)}{beside}")
-        elif split == "test" and f"train/{metric}" not in record:
-            numbers.append(f"{metric} {short(value)}")
+def epoch_line(record: Mapping[str, Any], num_epochs: int, rate: float) -> str:
+    """An epoch in one short line: the loss with its held-out value, its parts, the speed.
+
+    metrics.jsonl has the other metrics. Of a learner that reports no loss, all are shown.
+    """
+    train, test = of_split(record, "train"), of_split(record, "test")
+    losses = [name for name in train if name.endswith("loss")]
+    if losses:
+        parts = [*losses[1:], *(name for name in PARTS if name in train)]
+        numbers = [_beside(losses[0], train, test)]
+        numbers += [f"{name} {short(train[name])}" for name in parts]
+        numbers += [f"{name} {short(test[name])}" for name in OF_SAMPLES if name in test]
+    else:
+        numbers = [_beside(name, train, test) for name in train]
     return f"epoch {record['epoch']}/{num_epochs}: {', '.join(numbers)}; {rate:,.0f} images/s"
+
+
+def of_split(record: Mapping[str, Any], split: str) -> dict[str, float]:
+    """The metrics of a split in the record of an epoch: {"loss": ...} of {"train/loss": ...}."""
+    prefix = f"{split}/"
+    return {
+        name.removeprefix(prefix): value
+        for name, value in record.items()
+        if name.startswith(prefix)
+    }
+
+
+def _beside(name: str, train: Mapping[str, float], test: Mapping[str, float]) -> str:
+    held_out = f" (test {short(test[name])})" if name in test else ""
+    return f"{name} {short(train[name])}{held_out}"
 
 
 def short(value: float) -> str:
