@@ -1,0 +1,1 @@
+"""What `benchmarks/reproduce.py` is made of: rows, processes, records, tables."""
