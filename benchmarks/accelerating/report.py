@@ -119,7 +119,9 @@ def convolution_forms(rows: dict[str, Any]) -> list[str]:
         for called in ["yes" if row["xla"].get("backward_filter") else "no"]
     ]
     header = ["product of a layer, batch 64", *(f"{form}, µs" for form in forms)]
-    return ["**Convolutions**, float32:", markdown([*header, "backward filter"], table)]
+    floor = number(rows.get("empty program", {}), "microseconds", "{:.0f}")
+    title = f"**Convolutions**, float32 (a call of an empty program takes {floor or '?'} µs):"
+    return [title, markdown([*header, "backward filter"], table)]
 
 
 def number(row: dict[str, Any], key: str, form: str) -> str:
