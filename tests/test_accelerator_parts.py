@@ -1,5 +1,6 @@
 """benchmarks/accelerator.py: decisions by platform, the forms it compares, and its report."""
 
+import importlib.metadata
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from convolution_references import agree
 
 sys.path.append(str(Path(__file__).parents[1]))
+import jaxgen
 from benchmarks.accelerating import agreement, convolution_forms, packing, race, report
 from benchmarks.accelerating.target import PLATFORMS, Target
 from benchmarks.layers import Row
@@ -139,6 +141,12 @@ def test_the_packed_wheels_are_those_that_are_missing():
     words = packing.command(Path("wheels"), ROOT / "pyproject.toml")
     assert "--no-deps" in words
     assert words[words.index("--python-version") + 1] == "3.12"
+
+
+def test_jaxgen_has_a_version_where_it_is_not_installed(tmp_path):
+    packing.describe(tmp_path, ROOT / "pyproject.toml")
+    (found,) = importlib.metadata.distributions(name="jaxgen", path=[str(tmp_path)])
+    assert found.version == jaxgen.__version__
 
 
 def result():

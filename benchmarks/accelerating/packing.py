@@ -31,8 +31,18 @@ def pack(folder: Path, root: Path) -> None:
     """Downloads wheels and lists them; images need not travel, they are made from a seed."""
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(command(folder, root / "pyproject.toml"), check=True)
+    describe(folder, root / "pyproject.toml")
     wheels = sorted(path.name for path in folder.glob("*.whl"))
     (folder / "wheels.txt").write_text("".join(f"{name}\n" for name in wheels))
     print(f"{len(wheels)} wheels in {folder}. There, in the project's folder:")
     print(f"  pip install --no-index --no-deps --target site {folder}/*.whl")
-    print("  PYTHONPATH=site:. python benchmarks/accelerator.py")
+    print(f"  PYTHONPATH=site:{folder}:. python benchmarks/accelerator.py")
+
+
+def describe(folder: Path, project: Path) -> None:
+    """Metadata with which jaxgen runs uninstalled: it looks its own version up."""
+    version = tomllib.loads(project.read_text())["project"]["version"]
+    about = folder / f"jaxgen-{version}.dist-info"
+    about.mkdir(exist_ok=True)
+    text = f"Metadata-Version: 2.1\nName: jaxgen\nVersion: {version}\n"
+    (about / "METADATA").write_text(text)
