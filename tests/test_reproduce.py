@@ -212,7 +212,7 @@ def test_records_are_whole():
 
 
 def made(name: str, seed: int, epochs: int, loss: float, log_likelihood: float) -> dict:
-    likelihood = {"log_likelihood": log_likelihood, "num_samples": 5000}
+    likelihood = {"log_likelihood": log_likelihood, "num_samples": 5000, "standard_error": 0.25}
     return {
         "row": name,
         "seed": seed,
@@ -235,7 +235,8 @@ def test_a_row_is_mean_and_deviation_over_its_seeds():
     # mean 256/3, deviation sqrt(((4/3)² + (1/3)² + (5/3)²) / 2)
     assert line == (
         "| vae_binarized_mnist | threshold at 0.5 | 3 | 20 | 85.33 ± 1.53 | 86.33 ± 1.53 | "
-        "-80.00 ± 0.000 (K = 5,000) | train negative ELBO 85.0 (the PyTorch original) |"
+        "-80.00 ± 0.000 (K = 5,000, standard error 0.250) | "
+        "train negative ELBO 85.0 (the PyTorch original) |"
     )
     assert "`jaxgen train vae_binarized_mnist --seed SEED` | 1.50 ± 0.000 | Abacus" in (
         report.costs(records)

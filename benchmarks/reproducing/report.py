@@ -182,7 +182,9 @@ def _log_likelihoods(found: Sequence[Mapping[str, Any]]) -> str:
         reports = [record["evaluations"][number]["likelihood"] for record in found]
         if all(reports):
             values = [report["log_likelihood"] for report in reports]
-            cells.append(f"{_spread(values)} (K = {reports[0]['num_samples']:,})")
+            errors = [report["standard_error"] for report in reports]
+            how = f"K = {reports[0]['num_samples']:,}, standard error {_mean(errors)}"
+            cells.append(f"{_spread(values)} ({how})")
     return "; ".join(cells) or "-"
 
 
