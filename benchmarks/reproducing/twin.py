@@ -3,10 +3,10 @@
     python benchmarks/reproducing/twin.py wgan_mnist --seed 0 --workdir DIR
     python benchmarks/reproducing/twin.py wgan_mnist --judge --workdir DIR
 
-The first command trains for the published number of epochs with PyTorch's own random numbers,
-eagerly, with all images in memory. Convolutions run on a GPU where there is one. SIGTERM ends the
-training after the current epoch; it does not resume. The second loads the weights through
-jaxgen.interop and evaluates them with jaxgen.evaluation.
+The first command trains for the published number of epochs with PyTorch's own random numbers and
+all images in memory, on a GPU where there is one; the many small layers of wgan_mnist are then
+replayed as a CUDA graph. SIGTERM ends the training after the current epoch; it does not resume. The
+second loads the weights through jaxgen.interop and evaluates them with jaxgen.evaluation.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,20 @@ def train(given: argparse.Namespace) -> None:
     torch.set_num_threads(THREADS)
     torch.backends.cudnn.allow_tf32 = False  # float32, as jaxgen's side
     torch.manual_seed(given.seed)
-    convolutional = given.system == "dcgan_mnist"
-    device = "cuda" if convolutional and torch.cuda.is_available() else "cpu"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    graphed = device == "cuda" and given.system == "wgan_mnist"
     dataset = data.load("mnist", given.data_dir)
     twin: Any = getattr(torch_twins, given.system)
     networks = twin.networks().to(device)
-    optimizer = twin.make_optimizer(networks)
+    optimizer = twin.make_optimizer(networks, **({"capturable": True} if graphed else {}))
+
+    def eager(batch: Any) -> Any:
+        return twin.train_step(networks, optimizer, batch)
+
     pixels = torch.from_numpy(dataset.train.images[: given.num_examples]).permute(0, 3, 1, 2)
     images = twin.prepare(pixels.contiguous().float() / 255).to(device)
     critic_steps = CRITIC_STEPS[given.system]
+    step = Replayed(eager, critic_steps) if graphed else eager
 
     given.workdir.mkdir(parents=True, exist_ok=True)
     device_name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
@@ -75,7 +81,7 @@ def train(given: argparse.Namespace) -> None:
             batch = images[rows[: len(rows) // BATCH_SIZE * BATCH_SIZE]]
             if critic_steps > 1:
                 batch = batch.unflatten(0, (-1, BATCH_SIZE))
-            last = twin.train_step(networks, optimizer, batch)
+            last = step(batch)
         numbers = {f"train/{name}": float(value) for name, value in last.items()}
         entry = {"epoch": epoch, "seconds": round(time.perf_counter() - start, 4), **numbers}
         with metrics.open("a") as file:
@@ -91,6 +97,51 @@ def train(given: argparse.Namespace) -> None:
     np.savez(given.workdir / "weights.npz", **flat)
     if stopped:
         sys.exit(128 + stopped[0])
+
+
+class Replayed:
+    """A training step that is captured as a CUDA graph after its first calls.
+
+    The calls before are steps like all others: capturing needs buffers and optimizer state to be
+    there. Batches of another length are trained on without the graph.
+    """
+
+    CALLS_BEFORE = 3
+
+    def __init__(self, step: Callable[[Any], Any], num_batches: int):
+        self.step, self.num_batches = step, num_batches
+        self.calls = 0
+        self.graph: Any = None
+        self.images: Any = None
+        self.terms: Any = None
+
+    def __call__(self, batch: Any) -> Any:
+        """One step on the batch."""
+        import torch
+
+        if len(batch) != self.num_batches:
+            return self.step(batch)
+        self.calls += 1
+        if self.calls <= self.CALLS_BEFORE:
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                terms = self.step(batch)
+            torch.cuda.current_stream().wait_stream(aside)
+            return terms
+        if self.graph is None:
+            self.images, graph = batch.clone(), torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(graph):
+                    self.terms = self.step(self.images)
+            except RuntimeError as error:
+                print(f"no CUDA graph of this step: {error}", flush=True)
+                self.num_batches = 0  # no batch is trained on with a graph
+                return self.step(batch)
+            self.graph = graph
+        self.images.copy_(batch)
+        self.graph.replay()
+        return self.terms
 
 
 def judge(given: argparse.Namespace) -> None:
