@@ -16,7 +16,6 @@ The packages below are imported when they are first used, so that `import jaxgen
 - `types`, `errors`: the types that the packages share, and the exception for invalid input.
 """
 
-import gc
 import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
@@ -71,15 +70,10 @@ def versions() -> dict[str, str]:
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        # JAX swallows a Ctrl-C that arrives during a garbage collection (jax #18246), of which
-        # there are many in these seconds.
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
+        from jaxgen._process import importing
+
+        with importing():
             return importlib.import_module(f"jaxgen.{name}")
-        finally:
-            if collecting:
-                gc.enable()
     raise AttributeError(f"module 'jaxgen' has no attribute {name!r}")
 
 

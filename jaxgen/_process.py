@@ -6,12 +6,13 @@ jax #18246); here the signal is then sent again.
 """
 
 import _thread
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
 from typing import Any
 
 from jaxgen.errors import UserError
@@ -65,6 +66,54 @@ def command(main: Callable[[], None]) -> None:
         sys.exit(130)
     finally:
         restore()
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Packages are imported in this: a signal meanwhile takes effect at the end, within a second.
+
+    An exception in the midst of an import can be dropped by a garbage collection (jax #18246), or
+    becomes an ImportError of an extension that is being initialized. A second signal does not wait.
+    Where nothing catches the KeyboardInterrupt of a Ctrl-C, a script ends with the exit code that
+    shells expect, 130, and without a traceback.
+    """
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        noted.append(number)
+        if len(noted) > 1:
+            raise KeyboardInterrupt
+
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        found = {number: signal.getsignal(number) for number in SIGNALS}
+        raising = (signal.default_int_handler, _on_signal)
+        handlers = {number: handler for number, handler in found.items() if handler in raising}
+    for number in handlers:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if noted:
+            ours = handlers[noted[0]] is _on_signal
+            interrupt = Interrupted(noted[0]) if ours else KeyboardInterrupt()
+            if not hasattr(sys, "ps1"):  # someone at a prompt wants to see that it was interrupted
+                _leave_quietly(interrupt)
+            raise interrupt from None
+
+
+def _leave_quietly(interrupt: KeyboardInterrupt) -> None:
+    """Prints no traceback where this exception ends the process."""
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+        if value is not interrupt:
+            before(kind, value, trace)
+
+    sys.excepthook = hook
 
 
 def raise_if_interrupted() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from jaxgen._process import command
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 LIGHT = "import gc, os, signal, sys, time\nfrom jaxgen._process import command\n"
 
 
@@ -73,6 +74,55 @@ command(main)
 """
     done = run(program)
     assert (done.returncode, done.stdout) == (143, "")
+
+
+# Stands for a Ctrl-C at the moment when a package begins to be imported.
+AT_IMPORT = """
+import os, runpy, signal, sys
+package, workdir = sys.argv[1:]
+sys.argv[1:] = ["train", "vae_mnist", "--workdir", workdir]
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == package:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+"""
+SCRIPT = "runpy.run_path('experiments/vae_mnist.py', run_name='__main__')"
+COMMAND = "runpy.run_module('jaxgen', run_name='__main__', alter_sys=True)"
+
+
+@pytest.mark.parametrize(
+    ("run", "package"),
+    [(SCRIPT, "numpy"), (SCRIPT, "optax"), (COMMAND, "tyro"), (COMMAND, "optax")],
+    ids=["script-numpy", "script-optax", "command-tyro", "command-optax"],
+)
+def test_an_interrupt_during_imports_leaves_quietly(run, package, tmp_path):
+    program = [sys.executable, "-c", AT_IMPORT + run, package, str(tmp_path / "run")]
+    done = subprocess.run(program, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
+    # Ended by the signal, or with the code that shells give for it.
+    assert done.returncode in (-signal.SIGINT, 130)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_import_can_be_caught():
+    program = """
+import jaxgen
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == "jax":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+assert gc.isenabled()
+try:
+    jaxgen.models
+except KeyboardInterrupt:
+    assert gc.isenabled()
+    raise ValueError("another mistake keeps its traceback")
+"""
+    done = run(program)
+    assert done.returncode == 1
+    assert "another mistake keeps its traceback" in done.stderr
 
 
 def test_ignored_signals_stay_ignored():

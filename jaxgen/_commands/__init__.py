@@ -4,10 +4,11 @@ A command is a dataclass: its fields are the flags, its docstring is the text of
 method `run` does the work. What takes long to import is imported there, so that --help is quick.
 """
 
+import importlib
 import sys
 from typing import Any
 
-from jaxgen._process import command
+from jaxgen._process import command, importing
 
 
 def main() -> None:
@@ -40,6 +41,9 @@ def run(words: list[str]) -> None:
         args=words,
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
     )
+    if not isinstance(chosen, Versions):
+        with importing():  # what all the others need
+            importlib.import_module("jaxgen.runs")
     if isinstance(chosen, Train):
         chosen.run(flags_of_system)
     else:
