@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxgen import data
+from jaxgen.data.readers import folder as folder_reader
 from jaxgen.data.readers import pictures as reader
 from jaxgen.errors import UserError
 from jaxgen.types import Split
@@ -111,6 +112,26 @@ def test_a_test_split_without_the_classes_of_train(place, inside):
     loaded = load(place)
     assert loaded.train.labels is not None
     assert loaded.test.labels is None
+
+
+@pytest.mark.parametrize("names", [("train", "test1"), ("train_images", "Test-Images")])
+def test_unlabelled_pictures_beside_train_as_kaggle_has_them(place, names, capsys):
+    write(place / names[0], 6)
+    write(place / names[1], 2, 10)
+    loaded = load(place)
+    assert values(loaded.train) == [0, 1, 2, 3, 4, 5]
+    assert values(loaded.test) == [10, 11]
+    assert loaded.train.labels is loaded.test.labels is None
+    (line,) = notes(capsys)
+    assert f"{names[1]} is test" in line
+
+
+def test_names_that_begin_like_a_split_are_classes(place, capsys):
+    for number, name in enumerate(("train", "trainer", "testament")):
+        write(place / name, 6, 10 * number)
+    loaded = load(place)
+    assert set(labelled(loaded.train).values()) == {0, 1, 2}
+    assert notes(capsys) == []
 
 
 def test_train_alone_and_an_empty_test_split(place, capsys):
@@ -279,10 +300,25 @@ def test_a_class_whose_pictures_cannot_be_read_is_named(place, capsys):
     write(place / "cat", 120)
     write(place / "dog", 1, 200)
     (place / "dog" / "200.png").write_bytes(b"")
-    with pytest.warns(UserWarning, match=r"dog/200\.png"):
-        loaded = load(place)
-    assert set(labelled(loaded.train).values()) == {0}
-    assert notes(capsys) == [f"{place}: no training picture of dog"]
+    assert set(labelled(load(place).train).values()) == {0}
+    unreadable, empty = notes(capsys)
+    assert "dog/200.png" in unreadable
+    assert empty == f"{place}: no training picture of dog"
+
+
+def test_what_is_left_out_is_said_of_the_cached_pictures_too(place, capsys, monkeypatch):
+    write(place / "cat", 120)
+    write(place / "dog", 1, 200)
+    (place / "cat" / "notes.txt").write_text("")
+    (place / "dog" / "200.png").write_bytes(b"")
+    frames = [Image.new("RGB", (4, 3), (value,) * 3) for value in (210, 220)]
+    frames[0].save(place / "cat" / "a.gif", save_all=True, append_images=frames[1:])
+    load(place)
+    decoded = notes(capsys)
+    assert len(decoded) == 4  # of another kind, unreadable, the first frame, the lost class
+    monkeypatch.setattr(folder_reader, "decode_picture", lambda *_: pytest.fail("decoded again"))
+    load(place)
+    assert notes(capsys) == decoded
 
 
 def test_a_class_folder_that_may_not_be_read_is_named(unprivileged, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Which files of a folder are pictures, in which split and class; what is left out, and why."""
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from jaxgen.data.notices import say
 from jaxgen.data.readers.pictures import suffixes
 from jaxgen.errors import UserError
 
-# Names that folders of splits have, as torchvision and Kaggle lay them out.
+# First words of the names that folders of splits have, as torchvision and Kaggle lay them out.
 _SPLITS = {
     "train": "train",
+    "training": "train",
     "test": "test",
+    "testing": "test",
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
@@ -61,10 +64,11 @@ class _LeftOut:
 def find_pictures(directory: Path) -> dict[str, Part]:
     """The pictures of a folder by split, "train" alone where it is not laid out in splits.
 
-    Sub-folders are splits where all of them are called train, test, val, valid or validation and
-    one is train. Names that begin with a dot are left out, as are folders that hold a run of
-    jaxgen, files of other kinds, dangling links and what may not be read. One line on stderr
-    counts them by reason, and one says which folders are splits.
+    Sub-folders are splits where the names of all begin with the word train, training, test,
+    testing, val, valid or validation, as in test1 or train_images, and one is train. Names that
+    begin with a dot are left out, as are folders that hold a run of jaxgen, files of other kinds,
+    dangling links and what may not be read. One line on stderr counts them by reason, and one says
+    which folders are splits.
 
     Raises:
       UserError: there is no such folder, it holds no pictures, or it holds some in sub-folders and
@@ -100,12 +104,12 @@ def _split_folders(directory: Path, entries: list[Path]) -> dict[str, Path]:
     """Split -> its folder, where a folder is laid out in splits; {} where it is not."""
     folders = [entry for entry in entries if not _hidden(entry.name) and os.path.isdir(entry)]
     folders = [folder for folder in folders if not _holds_run(_names(folder))]
-    if len(folders) == 1 and folders[0].name.lower() not in _SPLITS:
+    if len(folders) == 1 and _split_name(folders[0]) is None:
         # Archives often wrap everything in one more folder.
         inner = [entry for entry in _entries(folders[0]) if os.path.isdir(entry)]
-        if {"train"} < {entry.name.lower() for entry in inner}:
+        if len(inner) > 1 and "train" in map(_split_name, inner):
             return _split_folders(folders[0], inner)
-    called = {folder: _SPLITS.get(folder.name.lower()) for folder in folders}
+    called = {folder: _split_name(folder) for folder in folders}
     splits = {split: folder for folder, split in called.items() if split}
     if "train" not in splits:
         return {}
@@ -124,6 +128,11 @@ def _split_folders(directory: Path, entries: list[Path]) -> dict[str, Path]:
             "one split: rename or remove one"
         )
     return splits
+
+
+def _split_name(folder: Path) -> str | None:
+    """The split that a folder is called after: test1, test_images and Test -> "test"."""
+    return _SPLITS.get(re.split(r"[^a-z]", folder.name.lower(), maxsplit=1)[0])
 
 
 def _walk(folder: Path, left_out: _LeftOut, seen: set[str]) -> Iterator[Path]:

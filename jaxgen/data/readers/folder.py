@@ -46,9 +46,7 @@ def read(
     hashes are held out: which ones depends on their names and the seed alone, whatever pictures
     come and go beside them. Labels count the sub-folders of the training split in the order of
     their names; there are none where it has no sub-folders, or the other split has other ones.
-
-    Warns:
-      UserWarning: once, naming the pictures that cannot be read and are left out.
+    One line on stderr names the pictures that cannot be read and are left out.
 
     Raises:
       UserError: more than 1% of the pictures cannot be read, or they differ in size and there is
@@ -184,7 +182,7 @@ def _report(directory: Path, unreadable: dict[Path, str], number: int) -> None:
             f"{which} cannot be read, more than {UNREADABLE_SHARE:.0%}: {listed}; replace or "
             "delete them"
         )
-    warnings.warn(f"{which} cannot be read and are left out: {listed}", stacklevel=2)
+    say(f"{which} cannot be read and are left out: {listed}")
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -19,12 +19,12 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxgen._files import expanded, home, printable, reason
-from jaxgen.data.notices import say
+from jaxgen.data.notices import recorded, say
 from jaxgen.data.storage.fingerprints import fingerprint
 from jaxgen.types import Dataset, Split
 
@@ -34,6 +34,14 @@ _VERSION = 2
 # all threads as one: where two parse at once, one of them may fail with a SystemError.
 _READING = threading.Lock()
 _MAKING = ".making-"  # the names of entries that are being written begin so
+
+
+class _Entry(NamedTuple):
+    """A decoded data set, its fingerprint, and what was said while it was decoded."""
+
+    splits: dict[str, Split]
+    fingerprint: str
+    notices: list[str]
 
 
 def directory() -> Path:
@@ -53,6 +61,8 @@ def directory() -> Path:
 def cached(name: str, source: Any, make: Callable[[], Mapping[str, Split]]) -> Dataset:
     """The data set made by `make`, or its copy in the cache if `source` was seen before.
 
+    What `make` says of the data, as that pictures are left out, is said again with the copy.
+
     An unusable cache folder is no error: one line on stderr reports it, and the data are used
     without being cached.
 
@@ -67,11 +77,14 @@ def cached(name: str, source: Any, make: Callable[[], Mapping[str, Split]]) -> D
     remove_leftovers(entry.parent, _MAKING)
     found = _read(entry)
     if found is not None:
-        return Dataset(name, *found)
-    splits = make()
+        for line in found.notices:
+            say(line)
+        return Dataset(name, found.splits, found.fingerprint)
+    with recorded() as notices:
+        splits = make()
     digest = fingerprint(splits)
     try:
-        _write(entry, splits, digest)
+        _write(entry, _Entry(dict(splits), digest, notices))
     except OSError as error:
         say(
             f"cannot cache decoded data in {printable(directory())}: {reason(error)}; going on "
@@ -149,8 +162,8 @@ def _locked(folder: Path, mode: int) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _read(entry: Path) -> tuple[dict[str, Split], str] | None:
-    """The splits and their fingerprint, or None where there is no entry that can be trusted."""
+def _read(entry: Path) -> _Entry | None:
+    """What an entry holds, or None where there is none that can be trusted."""
     try:
         _check_owner(entry.parent)
         record = json.loads((entry / "entry.json").read_text())
@@ -164,20 +177,25 @@ def _read(entry: Path) -> tuple[dict[str, Split], str] | None:
                 )
                 for split, labelled in record["labelled"].items()
             }
-        whole = fingerprint(splits) == record["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        found = _Entry(splits, record["fingerprint"], [str(n) for n in record.get("notices", [])])
+        return found if fingerprint(splits) == found.fingerprint else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
         return None
-    return (splits, record["fingerprint"]) if whole else None
 
 
-def _write(entry: Path, splits: Mapping[str, Split], digest: str) -> None:
+def _write(entry: Path, content: _Entry) -> None:
+    splits = content.splits
     with working_folder(entry.parent, _MAKING) as working:
         for split, (images, labels) in splits.items():
             np.save(working / f"{split}-images.npy", images, allow_pickle=False)
             if labels is not None:
                 np.save(working / f"{split}-labels.npy", labels, allow_pickle=False)
         labelled = {split: arrays.labels is not None for split, arrays in splits.items()}
-        record = {"fingerprint": digest, "labelled": labelled}
+        record = {
+            "fingerprint": content.fingerprint,
+            "labelled": labelled,
+            "notices": content.notices,
+        }
         (working / "entry.json").write_text(json.dumps(record, indent=2) + "\n")
         if entry.exists() and _read(entry) is None:  # broken: out of the way, in one step
             with contextlib.suppress(FileNotFoundError):  # another process was faster
