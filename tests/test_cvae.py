@@ -127,4 +127,5 @@ def test_labels_beyond_the_number_of_classes_are_a_user_error(tmp_path, monkeypa
     labels = np.arange(12, dtype=np.int32)
     with pytest.raises(UserError, match=r"in 0\.\.9, got 11: .*--num-classes 12"):
         start(tmp_path, monkeypatch, labels)
-    start(tmp_path, monkeypatch, labels, "--num-classes", "12")
+    with start(tmp_path, monkeypatch, labels, "--num-classes", "12") as run:
+        assert run.learner.num_classes == 12

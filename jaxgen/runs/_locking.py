@@ -6,15 +6,16 @@ import json
 import os
 import platform
 from pathlib import Path
-from typing import IO
 
 from jaxgen._files import printable
 from jaxgen.errors import UserError
 
 NAME = ".lock"
+_MAX_BYTES = 1000  # of what a lock says of its holder
 
-# The locks of this process: it may open a folder again, as a notebook does after an interrupt.
-_held: dict[Path, IO[str]] = {}
+# The locks of this process: it may open a folder again, as a notebook does after an interrupt. They
+# are descriptors, not files: Python warns of a file that is open when the process ends.
+_held: dict[Path, int] = {}
 
 
 def acquire(folder: Path) -> None:
@@ -30,40 +31,39 @@ def acquire(folder: Path) -> None:
     path = folder.resolve() / NAME
     if path in _held and _is_same_file(_held[path], path):
         return
-    file = path.open("a+")
+    release(folder)  # the file was removed, perhaps with the folder
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.seek(0)
-        holder = file.read()
-        file.close()
+        holder = os.read(descriptor, _MAX_BYTES)
+        os.close(descriptor)
         raise UserError(
             f"{printable(folder)} is in use by {_description(holder)}: wait for it to end, or "
             "choose another --workdir"
         ) from None
     except OSError:  # a file system without locks
         pass
-    file.truncate(0)
-    file.write(json.dumps({"host": platform.node(), "pid": os.getpid()}))
-    file.flush()
-    _held[path] = file
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, json.dumps({"host": platform.node(), "pid": os.getpid()}).encode())
+    _held[path] = descriptor
 
 
 def release(folder: Path) -> None:
     """Lets other processes use a folder; without effect where this process does not hold it."""
-    file = _held.pop(folder.resolve() / NAME, None)
-    if file is not None:
-        file.close()
+    descriptor = _held.pop(folder.resolve() / NAME, None)
+    if descriptor is not None:
+        os.close(descriptor)
 
 
-def _is_same_file(file: IO[str], path: Path) -> bool:
+def _is_same_file(descriptor: int, path: Path) -> bool:
     """Whether a folder still has the file that was locked, and was not made again since."""
     with contextlib.suppress(OSError):
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+        return os.path.samestat(os.fstat(descriptor), path.stat())
     return False
 
 
-def _description(holder: str) -> str:
+def _description(holder: bytes) -> str:
     try:
         record = json.loads(holder)
         return f"process {record['pid']} on {record['host']}"
