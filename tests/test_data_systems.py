@@ -1,7 +1,11 @@
 """Pictures of mixed sizes reach every system, once they have a resolution."""
 
 import inspect
+import json
+import runpy
+import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,7 +13,7 @@ import pytest
 from PIL import Image
 from test_data_prepared import LABEL, example, image_feature, png, write_prepared
 
-from jaxgen import data, systems
+from jaxgen import data, runs, systems
 from jaxgen.errors import UserError
 from jaxgen.types import Dataset
 
@@ -100,3 +104,37 @@ def test_one_of_them_trains(datasets, quick_compilation):
         state, metrics = learner.epoch(state, images, jax.random.key(i))
         losses.append(np.mean(metrics["loss"]))
     assert losses[-1] < losses[0] - 100
+
+
+def read_config(workdir: Path) -> dict:
+    return json.loads((workdir / "config.json").read_text())
+
+
+def test_a_script_resizes_them_to_the_size_it_was_published_at(
+    tmp_path, monkeypatch, quick_compilation
+):
+    name, data_dir = make_prepared(tmp_path)
+    words = f"--dataset {name} --data-dir {data_dir} --workdir {tmp_path / 'run'} --num-epochs 1"
+    small = "--hidden-sizes 4 --latent-size 2 --batch-size 35 --no-pictures"
+    monkeypatch.setattr(sys, "argv", ["vae_mnist.py", *words.split(), *small.split()])
+    script = Path(__file__).parents[1] / "experiments" / "vae_mnist.py"
+    runpy.run_path(str(script), run_name="__main__")
+    config = read_config(tmp_path / "run")
+    assert config["image_shape"] == [28, 28, 3]
+    assert (config["resolution"], config["fit"]) == (28, "crop")
+    (record,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(record)["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [("", 64), ("--image-shape 16 16 3", 16), ("--resolution 32 --fit squash", 32)],
+)
+def test_dcgan_flowers_takes_them_at_the_size_it_is_asked_for(words, size, tmp_path, monkeypatch):
+    name, data_dir = make_prepared(tmp_path)
+    args = f"--dataset {name} --data-dir {data_dir} --workdir {tmp_path / 'run'} {words}"
+    monkeypatch.setattr("jaxgen.runs.starting.open_run", lambda learner, dataset, **_: dataset)
+    dataset: Any = runs.start(systems.dcgan_flowers, num_epochs=1, args=args.split())
+    assert dataset.train.images.shape == (70, size, size, 3)
+    options = {"resolution": size, "fit": "squash" if "squash" in words else "crop"}
+    assert dataset.fingerprint == data.load(name, data_dir, **options).fingerprint

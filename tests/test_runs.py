@@ -3,6 +3,7 @@
 import json
 import shutil
 import struct
+from typing import Any
 
 import jax
 import jax.monitoring
@@ -14,6 +15,9 @@ from jaxgen import runs, systems
 from jaxgen.errors import UserError
 from jaxgen.runs.checkpoints import Checkpoints
 from jaxgen.runs.reporting import COMPILE_EVENT
+
+pytestmark = pytest.mark.usefixtures("shared_systems")
+OWN = systems.vae_mnist  # which gives a learner that no other run has used
 
 SMALL = "--hidden-sizes 6 --latent-size 2 --batch-size 16".split()
 NUM_TRAIN = 40  # in the folder of generated images; the last batch of 16 has 8
@@ -54,7 +58,7 @@ def finished(idx_folder, tmp_path_factory):
     args = ["--dataset", f"idx:{idx_folder}", "--workdir", str(workdir), *SMALL]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXGEN_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
-        with runs.start(systems.vae_mnist, num_epochs=3, args=args) as run:
+        with runs.start(OWN, num_epochs=3, args=args) as run:
             for state in run.epochs():
                 run.draw("samples", run.learner.sample(state, 1, run.key("samples"))[0])
                 after_epoch.append(len(compilations))
@@ -113,6 +117,38 @@ def test_metrics_are_means_over_the_images_not_over_the_steps(start, tmp_path):
     expected = (16 * loss[0] + 16 * loss[1] + 8 * loss[2]) / 40
     np.testing.assert_allclose(run.history[0]["train/loss"], expected, rtol=1e-12)
     assert abs(loss.mean() - expected) > 1e-9
+
+
+def test_num_examples_trains_on_the_first_so_many(start, tmp_path):
+    with start(tmp_path / "run", "--num-examples", "20", num_epochs=1) as run:
+        initial = run.learner.init(run.key("init"))
+        images = run.dataset.train.images[:20]
+        _, steps = run.learner.epoch(initial, images, run.key("train", 1))
+        for _ in run.epochs():
+            pass
+    (record,) = run.history
+    assert record["step"] == len(steps["loss"]) == 2
+    expected = np.average(np.asarray(steps["loss"], np.float64), weights=[16, 4])
+    np.testing.assert_allclose(record["train/loss"], expected, rtol=1e-12)
+
+
+def test_a_state_that_does_not_change_is_evaluated_alike_every_epoch(start, tmp_path):
+    """Under the same key; training has another one in every epoch."""
+    with start(tmp_path / "run", "--learning-rate", "1e-30") as run:
+        for _ in run.epochs():
+            pass
+    first, second = run.history
+    assert first["test/loss"] == second["test/loss"]
+    assert first["train/loss"] != second["train/loss"]
+
+
+def test_steps_of_a_schedule_count_the_ragged_ones(idx_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxgen.runs.starting.open_run", lambda *_, **given: given)
+    words = f"--dataset idx:{idx_folder} --workdir {tmp_path / 'run'} --batch-size 16"
+    for more, num_steps in (("", 9), ("--num-examples 20", 6), ("--num-steps 100", 100)):
+        args = f"{words} {more}".split()
+        given: Any = runs.start(systems.iwae_mnist, num_epochs=3, args=args)
+        assert given["hyperparameters"]["num_steps"] == num_steps
 
 
 def test_nothing_compiles_after_the_first_epoch(finished):
