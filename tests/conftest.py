@@ -1,5 +1,6 @@
 """What every test runs under."""
 
+import functools
 import gzip
 import os
 import shutil
@@ -10,12 +11,34 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jaxlib.version
 import numpy as np
 import pytest
+
+from jaxgen import systems
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 DATA = Path(os.environ.get("JAXGEN_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+# Programs are compiled in half the time without XLA's newer emitters of loops, and give the same
+# results up to rounding. An XLA that does not know a flag ends the process.
+QUICK_FLAG = "--xla_cpu_use_fusion_emitters=false"
+KNOW_QUICK_FLAG = ("0.10.",)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Chooses how programs are compiled, before the first one is."""
+    if is_quick(config) and jaxlib.version.__version__.startswith(KNOW_QUICK_FLAG):
+        flags = os.environ.get("XLA_FLAGS", "")
+        if QUICK_FLAG not in flags:
+            os.environ["XLA_FLAGS"] = f"{flags} {QUICK_FLAG}".strip()
+
+
+def is_quick(config: pytest.Config) -> bool:
+    """Whether these are the default tests; the slow ones compile as users do."""
+    return config.option.markexpr == "not slow"
 
 
 @pytest.fixture(scope="session")
@@ -26,22 +49,52 @@ def real_data() -> Path:
     return DATA
 
 
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Compiles without optimization, in half the time: for modules that mostly compile."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="session", autouse=True)
-def compiled_programs(tmp_path_factory):
-    """Compiles each program once a session, and keeps runs from the user's own cache."""
+def compiled_programs(request, tmp_path_factory):
+    """How programs are compiled: each once a session, and apart from the user's own cache.
+
+    XLA's optimizations take a fifth of the time of the tests and change no result by more than
+    rounding. The default tests do without them, but for those that ask for `optimized`; the slow
+    tests have them, but for those that ask for `quick_compilation`.
+    """
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # the workers' folders lie beside each other
         folder = folder.parent
     jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    if is_quick(request.config):
+        jax.config.update("jax_disable_most_optimizations", True)
+
+
+def compiling(optimized: bool) -> Iterator[None]:
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", not optimized)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Compiles without optimization, also in the slow tests."""
+    yield from compiling(optimized=False)
+
+
+@pytest.fixture
+def optimized():
+    """Compiles as users do: for tests about memory, speed or the program itself."""
+    yield from compiling(optimized=True)
+
+
+@pytest.fixture(scope="module")
+def shared_systems():
+    """Systems that give one and the same learner whenever their keywords are the same.
+
+    Its programs are then compiled once for all runs of a module.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in systems.__all__:
+            patch.setattr(systems, name, functools.cache(getattr(systems, name)))
+        yield
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

@@ -421,8 +421,11 @@ def test_evaluation_is_a_mean_over_all_images_and_changes_nothing(small):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "batch_size to be a number of at least 1, got 0"),
-        ({"batch_size": 4, "num_critic_steps": 0}, "num_critic_steps to be a number of at least 1"),
+        ({"batch_size": 0}, "batch_size to be a whole number of at least 1, got 0"),
+        (
+            {"batch_size": 4, "num_critic_steps": 0},
+            "num_critic_steps to be a whole number of at least 1",
+        ),
         ({"batch_size": 4, "ema_decay": 1.0}, "ema_decay between 0 and 1, or none, got 1.0"),
         ({"batch_size": 4, "ema_decay": 0.0}, "ema_decay between 0 and 1, or none, got 0.0"),
         ({"batch_size": 4, "ema_decay": float("nan")}, "ema_decay between 0 and 1"),

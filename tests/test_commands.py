@@ -17,6 +17,7 @@ from jaxgen import _commands, runs, systems
 from jaxgen._published import PUBLISHED
 from jaxgen.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("shared_systems")
 ROOT = Path(__file__).parents[1]
 SMALL = "--latent-size 3 --batch-size 16 --num-epochs 1"
 VAE = f"{SMALL} --hidden-sizes 6"

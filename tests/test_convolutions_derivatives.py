@@ -155,7 +155,12 @@ def test_jacobians_and_hessians_agree_with_lax():
             agree(got, fast_compile(partial(every, theirs))(*primals, offset), 1e-12)
 
 
-@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "axes", [(0, 0), pytest.param((0, None), marks=SLOW), pytest.param((None, 0), marks=SLOW)]
+)
 def test_derivatives_of_and_under_vmap_agree_with_lax(axes):
     def every(f, primals, others):
         def total(*primals):

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
 BEFORE = """
 import numpy as np
+import pytest
 from jaxgen import systems
 
 learner = systems.vae_mnist(image_shape=(4, 4, 1), hidden_sizes=(6,), latent_size=2, batch_size=8)
@@ -31,6 +33,7 @@ for i in range(8):
 """
 
 
+@pytest.mark.slow
 def test_many_seeds_on_two_devices_are_the_seeds_one_by_one():
     text = (ROOT / "docs" / "runs.md").read_text()
     section = text[text.index("## Many seeds at once") :]
@@ -46,6 +49,7 @@ def test_many_seeds_on_two_devices_are_the_seeds_one_by_one():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_your_own_networks_data_and_loop(tmp_path, monkeypatch, capsys):
     text = (ROOT / "docs" / "your-own.md").read_text()
     code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))

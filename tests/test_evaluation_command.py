@@ -10,7 +10,7 @@ from jaxgen import _commands, runs
 from jaxgen.errors import UserError
 from jaxgen.runs import evaluation_tables
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = pytest.mark.usefixtures("shared_systems")
 SMALL = "--latent-size 3 --batch-size 16 --num-epochs 1 --no-pictures"
 VAE = f"{SMALL} --hidden-sizes 6 --binarization threshold"
 GAN = f"{SMALL} --generator-sizes 6 --critic-sizes 5 --ema-decay 0.9"

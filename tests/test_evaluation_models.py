@@ -52,6 +52,7 @@ def test_importance_sampling_is_the_mean_of_the_learners_weights(small):
     np.testing.assert_allclose(estimate.elbo.mean(), weights.mean(), atol=0.05)
 
 
+@pytest.mark.slow
 def test_annealing_lies_between_the_bounds_of_importance_sampling(small):
     learner, state = small
     images = bars(20, seed=2)

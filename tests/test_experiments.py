@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from marks import slow_but
 from PIL import Image
 
 from jaxgen import systems
@@ -69,7 +68,8 @@ def run(name, idx_folder, workdir, monkeypatch):
     runpy.run_path(str(EXPERIMENTS / f"{name}.py"), run_name="__main__")
 
 
-@pytest.mark.parametrize("name", slow_but({"vae_mnist", "wgan_mnist"}, sorted(PICTURES)))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(PICTURES))
 def test_script_leaves_its_results(name, folder, tmp_path, monkeypatch):
     run(name, folder, tmp_path / "run", monkeypatch)
     pictures = {path.name for path in (tmp_path / "run" / "images").iterdir()}

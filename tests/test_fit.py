@@ -13,6 +13,8 @@ from jaxgen import data, interop, runs, systems
 from jaxgen.errors import UserError
 from jaxgen.runs.workdir import Workdir
 
+pytestmark = pytest.mark.usefixtures("shared_systems")
+
 SIZES: dict[str, Any] = {
     "image_shape": (8, 8, 1),
     "hidden_sizes": (6,),

@@ -7,8 +7,11 @@ import pytest
 from PIL import Image
 
 from jaxgen import runs, systems
+from jaxgen.learners import with_averaged_generator
 from jaxgen.runs import gan_pictures
+from jaxgen.visualization import grids
 
+pytestmark = pytest.mark.usefixtures("shared_systems")
 WORDS = "--generator-sizes 6 --critic-sizes 5 --latent-size 2 --batch-size 4 --num-critic-steps 2"
 
 
@@ -43,6 +46,15 @@ def test_frames_are_the_same_latents_at_the_promised_steps(train, tmp_path):
     assert [part.shape for part in frames] == [(2, 24, 8, 8, 1), (3, 24, 8, 8, 1)]
     last = run.learner.decode(run.state, runs.GANPictures(run)._latents)
     np.testing.assert_array_equal(frames[-1][-1], np.rint(np.asarray(last) * 255).astype(np.uint8))
+
+
+def test_samples_are_of_the_generator_and_of_its_average(train, tmp_path):
+    run, _ = train(tmp_path / "run", 1, None, "--ema-decay", "0.9", "--learning-rate", "0.1")
+    for name, state in (("", run.state), ("-averaged", with_averaged_generator(run.state))):
+        samples = run.learner.sample(state, 64, run.key("samples"))
+        expected = grids.legible(grids.grid(samples))
+        with Image.open(tmp_path / "run" / "images" / f"samples{name}-001.png") as picture:
+            np.testing.assert_array_equal(np.asarray(picture)[..., None], expected)
 
 
 @pytest.mark.slow

@@ -241,7 +241,7 @@ def test_data_on_the_device_survive_an_epoch(learner):
 def test_an_impossible_batch_size_is_a_user_error(batch_size):
     with pytest.raises(UserError) as error:
         minimize(witness(), optax.sgd(1.0), batch_size=batch_size)
-    message = f"expected batch_size to be a number of at least 1, got {batch_size}"
+    message = f"expected batch_size to be a whole number of at least 1, got {batch_size}"
     assert str(error.value) == message
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 sys.path.append(str(Path(__file__).parents[1]))
 from benchmarks import loss_forms
@@ -51,6 +52,7 @@ def test_the_first_form_of_a_factor_is_the_librarys():
     assert (likelihoods.softplus, likelihoods._sum_over_pixels, optax.adam) == library
 
 
+@pytest.mark.slow
 def test_combinations_are_compiled_and_measured():
     def build():
         sizes = {"image_shape": (4, 4, 1), "hidden_sizes": (6,), "latent_size": 2}

@@ -228,6 +228,7 @@ def test_averaging_images_compares_once_with_their_mean(at_once, monkeypatch):
     assert np.all(metrics["reconstruction"] > metrics["loss"])
 
 
+@pytest.mark.usefixtures("optimized")
 def test_many_samples_of_photographs_take_the_memory_of_few(monkeypatch):
     shape, count = (32, 32, 3), 64
     images = np.zeros((count, *shape), np.float32)
