@@ -58,7 +58,8 @@ def test_test_images_stand_above_their_reconstructions(run):
 
 
 def test_traversals_are_of_the_strongest_dimensions_first(run, monkeypatch):
-    mean, log_var = map(np.float64, run.learner.encode(run.state, run.dataset.test.images))
+    encoded = run.learner.encode(run.state, run.dataset.test.images)
+    mean, log_var = (np.asarray(x, np.float64) for x in encoded)
     strengths = 0.5 * (np.exp(log_var) + mean**2 - 1 - log_var).mean(axis=0)
     strongest = np.argsort(-strengths)
     assert strongest[0] != 0  # where the first one would not be told from the strongest
