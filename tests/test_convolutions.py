@@ -54,6 +54,8 @@ def test_same_and_valid_are_linens():
             x, w, (3, 2), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
         agree(conv(x, w, (3, 2), padding), want, 1e-5)
+    # Of an odd number of zeros the larger part stands behind.
+    agree(conv(x, w, 1, "SAME"), conv(x, w, 1, ((1, 2), (1, 2))), 1e-6)
     agree(conv(x, w, 1, (1, 0)), conv(x, w, 1, ((1, 1), (0, 0))), 1e-6)
 
 

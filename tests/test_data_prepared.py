@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxgen import data
-from jaxgen.data.readers import prepared
+from jaxgen.data.readers import decoding, prepared
 from jaxgen.data.readers.decoding import decode_images
 from jaxgen.data.readers.records import parse_example, read_records
 from jaxgen.data.resizing import Square
@@ -523,3 +523,18 @@ def test_a_read_only_copy_will_do(tmp_path):
     before = sorted((tmp_path / "sets").rglob("*"))
     data.load("tfds:some_set", tmp_path / "sets")
     assert sorted((tmp_path / "sets").rglob("*")) == before
+
+
+def test_ties_of_paeths_filter_go_left_up_corner():
+    """PNG specification, section 9.4; few values, so that ties are common."""
+    rng = np.random.default_rng(0)
+    row, above = (rng.integers(0, 5, (300, 6, 1)).astype(np.uint8) for _ in range(2))
+    expected = row.astype(int)
+    for n in range(300):
+        for x in range(6):
+            left, corner = (expected[n, x - 1, 0], int(above[n, x - 1, 0])) if x else (0, 0)
+            up = int(above[n, x, 0])
+            estimate = left + up - corner
+            guess = min((left, up, corner), key=lambda value: abs(estimate - value))  # the first
+            expected[n, x, 0] = (expected[n, x, 0] + guess) % 256
+    np.testing.assert_array_equal(decoding._unfilter(4, row.copy(), above), expected)

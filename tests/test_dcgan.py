@@ -1,5 +1,6 @@
 """The convolutional generators and critics: shapes, layers, initial distribution, refusals."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen import systems
 from jaxgen.errors import UserError
 from jaxgen.networks.dcgan import (
     DigitCritic,
@@ -176,6 +178,26 @@ def test_what_follows_the_layers_is_the_published_one():
     np.testing.assert_allclose(scores, expected[:, 0], rtol=1e-4, atol=1e-6)
 
 
+def test_the_pyramid_critic_is_its_layers():
+    """Two halvings, BatchNorm before the second LeakyReLU(0.2), and a convolution to one score."""
+    images = jax.random.uniform(jax.random.key(0), (3, 16, 16, 1))
+    network = PyramidCritic((16, 16, 1), 2)
+    variables: Any = network.init(jax.random.key(1), images, train=False)
+    params = variables["params"]
+    convolve = partial(jax.lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    x = images
+    for i in range(2):
+        x = convolve(x, params[f"conv_{i}"]["kernel"], (2, 2), ((1, 1), (1, 1)))
+        if i:
+            mean, var = (f(x, (0, 1, 2), keepdims=True) for f in (jnp.mean, jnp.var))
+            scale = params["norm_1"]["scale"].reshape(1, 1, 1, -1)
+            x = (x - mean) / jnp.sqrt(var + 1e-5) * scale
+        x = jnp.where(x > 0, x, 0.2 * x)
+    expected = convolve(x, params["score"]["kernel"], (1, 1), "VALID")
+    scores, _ = network.apply(variables, images, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(scores, expected[:, 0, 0, 0], rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(24, 28, 1), (28, 24, 1), (37, 37, 1), (64, 64, 3)], ids=str)
 def test_digits_of_impossible_size_are_a_user_error(shape):
     with pytest.raises(UserError, match=r"images of 25 to 36 pixels a side, got \d+x\d+: take dcg"):
@@ -233,3 +255,10 @@ def test_a_network_can_be_a_part_of_another():
     variables = Pair().init(jax.random.key(0), latents)
     scores = Pair().apply(variables, latents)
     assert scores.shape == (2,)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_photographs_are_scaled_from_the_range_of_tanh():
+    learner = systems.dcgan_flowers(image_shape=(8, 8, 1), features=2, latent_size=3)
+    state = learner.init(jax.random.key(0))
+    images = np.asarray(learner.decode(state, 100 * np.ones((4, 3), np.float32)))
+    assert 0 <= images.min() < 0.5 < images.max() <= 1

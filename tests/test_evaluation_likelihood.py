@@ -117,7 +117,8 @@ def test_weights_that_would_overflow_are_summed_all_the_same():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_labels_condition_the_model():
+def test_labels_condition_the_model(monkeypatch):
+    monkeypatch.setattr("jaxgen.evaluation._chunks.IMAGES_AT_ONCE", 9)  # 9 is not 0 modulo 4
     learner, labels = gaussian_density.learner(num_classes=4), np.arange(23) % 4
     shifted = IMAGES + labels[:, None, None, None].astype(np.float32)
     found = evaluation.log_likelihood(learner, STATE, shifted, KEY, 50, labels=labels)

@@ -227,3 +227,14 @@ def test_wgan_gp_in_one_dimension_reaches_its_optimum():
     # Two means of 20,000 draws differ by a standard deviation of 0.01 · s from 3.
     assert float(metrics["wasserstein"]) == pytest.approx(3.45, abs=0.1)
     assert float(metrics["gradient_penalty"]) == pytest.approx(10 * 0.15**2, abs=0.05)
+
+
+def test_least_squares_takes_a_score_above_one_half_for_real():
+    m = model(loss=adversarial_losses.LEAST_SQUARES)
+    generator, critic = m.init(jax.random.key(0))
+    for score, real in ((0.3, 0), (0.7, 1)):
+        score_layer = {"kernel": jnp.zeros((6, 1)), "bias": jnp.full(1, score)}
+        params = critic["params"] | {"score": score_layer}
+        metrics = m.evaluate(generator, critic | {"params": params}, pixels(), jax.random.key(1))
+        np.testing.assert_array_equal(metrics["accuracy_real"], real)
+        np.testing.assert_array_equal(metrics["accuracy_fake"], 1 - real)

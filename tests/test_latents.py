@@ -72,6 +72,18 @@ def test_the_posterior_of_a_data_set_is_that_of_its_images(monkeypatch):
     np.testing.assert_allclose(log_var, expected[1], rtol=1e-5, atol=1e-6)
 
 
+def test_each_image_of_a_data_set_is_encoded_with_its_label(monkeypatch):
+    learner = systems.cvae_mnist(**SMALL)
+    state = learner.init(jax.random.key(0))
+    pictures = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 1)).astype(np.uint8)
+    labels = np.arange(10, dtype=np.int32)
+    monkeypatch.setattr(latents, "IMAGES_AT_ONCE", 4)
+    found = latents.posterior(learner, state, pictures, jnp.asarray(labels))
+    expected = learner.encode(state, pictures, labels=labels)
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
 def test_a_traversal_moves_one_dimension_under_one_label():
     learner = systems.cvae_mnist(**SMALL)
     state = learner.init(jax.random.key(0))

@@ -312,3 +312,26 @@ def test_an_impossible_objective_is_a_user_error(options, message):
     with pytest.raises(UserError, match=message) as error:
         systems.vae_mnist(**options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("bound", ["iwae", "dreg"])
+@pytest.mark.parametrize("name", ["vae_mnist", "iwae_mnist, two layers"])
+def test_without_weight_a_bound_of_one_sample_is_the_reconstruction(name, bound):
+    images, _ = batch(name)
+    learner = BUILDS[name](bound=bound, beta=0.0, num_samples=1)
+    metrics = learner.evaluate(learner.init(jax.random.key(0)), images, jax.random.key(1))
+    np.testing.assert_allclose(metrics["loss"], metrics["reconstruction"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("at_once", [monte_carlo.BYTES_AT_ONCE, 0])
+def test_every_sample_has_random_numbers_of_its_own(at_once, monkeypatch):
+    monkeypatch.setattr(monte_carlo, "BYTES_AT_ONCE", at_once)
+
+    def decoder(latents, labels, key):
+        return jax.random.uniform(key, (len(latents),)), {}
+
+    latents, images = jnp.zeros((3, 2, 1)), jnp.zeros((2, 1, 1, 1))
+    drawn, _ = monte_carlo.map_samples(
+        lambda output: output, decoder, latents, images, None, jax.random.key(0)
+    )
+    assert len(np.unique(drawn)) == 6
