@@ -56,20 +56,20 @@ def forward(
     state: PyTree,
     observations: Array,
     labels: Array | None,
-    key: Array,
+    keys: Array,
 ) -> tuple[Array, Array, Array]:
-    """Lower bound [B], acceptance [B] and step sizes [T, B]."""
+    """Lower bound [B], acceptance [B] and step sizes [T, B]; keys [B], one for each image."""
     num_chains, num_temperatures, num_leapfrog = lengths
     num_images = len(observations)
-    like_key, pilot_key, run_key = jax.random.split(key, 3)
-    like = jax.eval_shape(lambda: density.sample_prior(state, num_images, like_key, labels=labels))
+    pilot_keys, run_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    like = jax.eval_shape(lambda: density.sample_prior(state, num_images, keys[0], labels=labels))
     path = path_of(density, state, observations, labels, like)
     size = sum(leaf.shape[-1] for leaf in jax.tree.leaves(like))
     betas = temperatures(num_temperatures)
 
-    def anneal(key: Array, step_sizes: Array | None) -> tuple[Array, Array, Array]:
-        start_key, moves_key = jax.random.split(key)
-        start = jax.random.normal(start_key, (num_chains, num_images, size))
+    def anneal(keys: Array, step_sizes: Array | None) -> tuple[Array, Array, Array]:
+        start_keys, move_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+        start = hamiltonian.normal(start_keys, (num_chains, num_images, size))
 
         def move(carry: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
             z, log_weights, adapting = carry
@@ -80,7 +80,7 @@ def forward(
                 lambda z: path.log_density(z, beta),
                 z,
                 jnp.broadcast_to(step_size[None], (num_chains, num_images)),
-                jax.random.fold_in(moves_key, index),
+                _folded(move_keys, index),
                 num_leapfrog,
             )
             acceptance = moved.acceptance.mean(axis=0)
@@ -93,8 +93,8 @@ def forward(
         (_, log_weights, _), (used, acceptance) = jax.lax.scan(move, first, steps)
         return log_weights, used, acceptance
 
-    _, step_sizes, _ = anneal(pilot_key, None)
-    log_weights, _, acceptance = anneal(run_key, step_sizes)
+    _, step_sizes, _ = anneal(pilot_keys, None)
+    log_weights, _, acceptance = anneal(run_keys, step_sizes)
     return _log_mean(log_weights), acceptance.mean(axis=0), step_sizes
 
 
@@ -107,9 +107,9 @@ def backward(
     labels: Array | None,
     latents: PyTree,
     step_sizes: Array,
-    key: Array,
+    keys: Array,
 ) -> Array:
-    """Upper bound [B], from latents that are exact samples of p(z|x)."""
+    """Upper bound [B], from latents that are exact samples of p(z|x); keys [B]."""
     num_chains, num_temperatures, num_leapfrog = lengths
     path = path_of(density, state, observations, labels, latents)
     betas = temperatures(num_temperatures)
@@ -123,7 +123,7 @@ def backward(
             lambda z: path.log_density(z, beta),
             z,
             jnp.broadcast_to(step_size[None], z.shape[:2]),
-            jax.random.fold_in(key, index),
+            _folded(keys, index),
             num_leapfrog,
         )
         z = moved.position
@@ -145,6 +145,10 @@ def _unflatten(z: Array, like: PyTree) -> PyTree:
     leaves, structure = jax.tree.flatten(like)
     ends = np.cumsum([leaf.shape[-1] for leaf in leaves])[:-1]
     return jax.tree.unflatten(structure, jnp.split(z, ends, axis=-1))
+
+
+def _folded(keys: Array, index: Array) -> Array:
+    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, index)
 
 
 def _log_mean(log_weights: Array) -> Array:

@@ -91,19 +91,19 @@ def annealed_importance_sampling(
     _chunks.check_images(images, labels, num_chains)
     _check_lengths(num_temperatures, num_leapfrog)
     size, _ = _chunks.chunk_sizes(learner.image_shape, len(np.asarray(images)), num_chains)
+    observe_key, anneal_key = jax.random.split(key)
     parts = []
     for chunk in _chunks.image_chunks(images, labels, size):
-        chunk_key = jax.random.fold_in(key, int(chunk.indices[0]))
-        observe_key, anneal_key = jax.random.split(chunk_key)
-        keys = _chunks.keys_of(observe_key, jnp.asarray(chunk.indices))
-        observations = _chunks.observe(density, jnp.asarray(chunk.images), keys)
+        indices = jnp.asarray(chunk.indices)
+        observe_keys = _chunks.keys_of(observe_key, indices)
+        observations = _chunks.observe(density, jnp.asarray(chunk.images), observe_keys)
         found = forward(
             density,
             Lengths(num_chains, num_temperatures, num_leapfrog),
             state,
             observations,
             _chunks.given(chunk.labels),
-            anneal_key,
+            _chunks.keys_of(anneal_key, indices),
         )[:2]
         parts.append([np.asarray(x, np.float64)[: chunk.size] for x in found])
     return AnnealedEstimate(*(np.concatenate(values) for values in zip(*parts, strict=True)))
@@ -148,9 +148,12 @@ def bidirectional(
     latents = density.sample_prior(state, num_images, prior_key, labels=given)
     observations = density.simulate(state, latents, simulate_key, labels=given)
     lengths = Lengths(num_chains, num_temperatures, num_leapfrog)
-    lower, _, step_sizes = forward(density, lengths, state, observations, given, forward_key)
+    forward_keys, backward_keys = (
+        jax.random.split(key, num_images) for key in (forward_key, backward_key)
+    )
+    lower, _, step_sizes = forward(density, lengths, state, observations, given, forward_keys)
     upper = backward(
-        density, lengths, state, observations, given, latents, step_sizes, backward_key
+        density, lengths, state, observations, given, latents, step_sizes, backward_keys
     )
     return BidirectionalEstimate(
         np.asarray(lower, np.float64), np.asarray(upper, np.float64), np.asarray(observations)

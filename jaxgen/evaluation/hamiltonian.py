@@ -28,7 +28,7 @@ def transition(
     log_density: Callable[[Array], Array],
     position: Array,
     step_size: Array,
-    key: Array,
+    keys: Array,
     num_leapfrog: int,
 ) -> Transition:
     """One step of Hamiltonian Monte Carlo for many chains at once.
@@ -38,16 +38,16 @@ def transition(
 
     Args:
       log_density: [..., D] -> [...], up to a constant; each chain's depends on itself alone.
-      position: [..., D].
-      step_size: of the leapfrog steps, [...].
-      key: consumed.
+      position: [..., N, D].
+      step_size: of the leapfrog steps, [..., N].
+      keys: [N], consumed. What happens to position[..., n, :] depends on keys[n] alone.
       num_leapfrog: steps.
 
     References:
       Neal, MCMC using Hamiltonian dynamics, arXiv:1206.1901.
     """
-    momentum_key, accept_key = jax.random.split(key)
-    start = jax.random.normal(momentum_key, position.shape, position.dtype)
+    momentum_keys, accept_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    start = normal(momentum_keys, position.shape)
     step = step_size[..., None]
 
     def value_and_gradient(z: Array) -> tuple[Array, Array]:
@@ -67,8 +67,16 @@ def transition(
     energy_change = (end_value - value) - 0.5 * ((momentum**2).sum(-1) - (start**2).sum(-1))
     # A trajectory that diverges has NaN energy: it is never accepted.
     acceptance = jnp.nan_to_num(jnp.exp(jnp.minimum(energy_change, 0)), nan=0.0)
-    accepted = jax.random.uniform(accept_key, acceptance.shape) < acceptance
+    chains = acceptance.shape[:-1]
+    draw = jax.vmap(lambda key: jax.random.uniform(key, chains), out_axes=-1)(accept_keys)
+    accepted = draw < acceptance
     return Transition(jnp.where(accepted[..., None], end, position), acceptance)
+
+
+def normal(keys: Array, shape: tuple[int, ...]) -> Array:
+    """N(0, I) of shape [..., N, D], each [..., n, :] drawn under keys[n]."""
+    *chains, _, size = shape
+    return jax.vmap(lambda key: jax.random.normal(key, (*chains, size)), out_axes=-2)(keys)
 
 
 def adapted(step_size: Array, acceptance: Array) -> Array:
