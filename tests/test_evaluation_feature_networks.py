@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
-from jaxgen import data
+from jaxgen import data, evaluation
 from jaxgen.errors import UserError
 from jaxgen.evaluation import feature_networks
 from jaxgen.evaluation._batches import in_batches
@@ -141,17 +141,77 @@ def test_a_function_of_ones_own():
     np.testing.assert_allclose(network.apply(images).features, images[:, 0, :3, 0] / 255, rtol=1e-6)
 
 
-def test_every_data_set_gets_the_network_that_knows_it():
-    names = {
-        ("mnist", (28, 28, 1)): "MNIST classifier",
-        ("binarized_mnist", (28, 28, 1)): "MNIST classifier",
-        ("tfds:fashion_mnist", (28, 28, 1)): "Fashion-MNIST classifier",
-        ("kmnist", (28, 28, 1)): "random",
-        ("mnist", (32, 32, 1)): "random",
-        ("folder:photographs", (64, 64, 3)): "random",
-    }
-    for (name, shape), expected in names.items():
-        assert expected in feature_networks.default_network(name, shape).name
+def of_classes(name_of_network, name="folder:digits", shuffled=False):
+    """Pictures that the classifiers disagree about, with the labels of one, or none of these."""
+    rng = np.random.default_rng(0)
+    coarse = rng.random((300, 7, 7, 1)) * (rng.random((300, 7, 7, 1)) < 0.3)
+    images = (255 * coarse.repeat(4, axis=1).repeat(4, axis=2)).astype(np.uint8)
+    found = {name: feature_networks.classifier(name).apply(images) for name in NAMES}
+    classes = {name: np.argmax(np.asarray(x.probabilities), axis=1) for name, x in found.items()}
+    differ = classes["mnist"] != classes["fashion_mnist"]
+    images, labels = images[differ], classes[name_of_network][differ].astype(np.int32)
+    assert len(images) > 50
+    if shuffled:
+        labels = np.where(labels == 3, 4, 3).astype(np.int32)
+    return data.from_arrays(images, labels, images, labels, name=name)
+
+
+def test_labels_decide_which_classifier_knows_a_data_set():
+    mnist = feature_networks.classifier("mnist")
+    assert "Fashion-MNIST" in evaluation.default_network(of_classes("fashion_mnist")).name
+    found = evaluation.default_network(of_classes("mnist", name="a folder")).name
+    assert found == "jaxgen's MNIST classifier (64 features)"
+    # The name of a set says nothing where its labels disagree.
+    other = of_classes("mnist", name="mnist", shuffled=True)
+    share = evaluation.agreement(mnist, other.train)
+    assert share is not None
+    assert share < 0.3
+    assert "random" in evaluation.default_network(other).name
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("binarized_mnist", (28, 28, 1), "jaxgen's MNIST classifier"),
+        ("tfds:binarized_mnist", (28, 28, 1), "jaxgen's MNIST classifier"),
+        ("photographs", (28, 28, 1), "random"),
+        ("photographs", (16, 16, 3), "random"),
+    ],
+)
+def test_sets_without_labels(name, shape, expected):
+    dataset = data.from_arrays(pictures(4, shape), None, pictures(2, shape), name=name)
+    assert expected in evaluation.default_network(dataset).name
+    assert evaluation.agreement(feature_networks.classifier("mnist"), dataset.train) is None
+
+
+@pytest.mark.slow
+def test_the_sets_that_the_classifiers_were_made_for(real_data):
+    shares: dict[tuple[str, str], float] = {}
+    for name in ("mnist", "fashion_mnist", "glyphs"):
+        for network in NAMES:
+            train = data.load(name, real_data / "tfds").train
+            share = evaluation.agreement(feature_networks.classifier(network), train)
+            assert share is not None
+            shares[name, network] = share
+    for name, network in (("mnist", "mnist"), ("fashion_mnist", "fashion_mnist")):
+        assert shares[name, network] > 0.9
+    assert shares["glyphs", "mnist"] > 0.8
+    assert max(shares["mnist", "fashion_mnist"], shares["fashion_mnist", "mnist"]) < 0.3
+
+
+def test_a_network_is_chosen_by_name():
+    mnist = feature_networks.classifier("mnist")
+    dataset = of_classes("mnist")
+    assert evaluation.chosen_network("mnist", dataset).name == mnist.name
+    assert "random" in evaluation.chosen_network("random", dataset).name
+    assert evaluation.chosen_network("auto", dataset).name == mnist.name
+    with pytest.raises(UserError, match=r"Fashion-MNIST.*got folder:digits.*choose other features"):
+        evaluation.chosen_network("fashion_mnist", dataset)
+    with pytest.raises(UserError, match="among auto, mnist, fashion_mnist, random, got 'vgg'"):
+        evaluation.chosen_network("vgg", dataset)
+    photographs = data.from_arrays(pictures(4, (16, 16, 3)), None, pictures(2, (16, 16, 3)))
+    with pytest.raises(UserError, match=r"images of 28x28x1.*got 16x16x3"):
+        evaluation.chosen_network("mnist", photographs)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from jaxgen import evaluation, systems
 from jaxgen.errors import UserError
 from jaxgen.evaluation import report
+from jaxgen.runs import evaluation_tables
 from jaxgen.types import Dataset, Split
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -41,6 +42,22 @@ def binary():
 def evaluate(model, **settings):
     learner, state = model
     return evaluation.evaluate(learner, state, DATA, KEY, **settings)
+
+
+def test_a_report_of_two_layers_counts_the_active_units_of_each():
+    learner = systems.iwae_mnist(
+        image_shape=SHAPE,
+        hidden_sizes=(8,),
+        latent_size=2,
+        lower_latent_size=3,
+        upper_hidden_sizes=(4,),
+        stochastic_layers=2,
+    )
+    found = evaluate((learner, learner.init(KEY)), **SETTINGS).report["latents"]
+    assert found["latent_sizes"] == [3, 2]
+    assert all(0 <= n <= d for n, d in zip(found["active_units_of_layers"], (3, 2), strict=True))
+    row = evaluation_tables.COLUMNS["active units, z₂"]
+    assert evaluation_tables._value({"latents": found}, row) == found["active_units_of_layers"][1]
 
 
 def test_a_report_of_a_vae(binary):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -20,6 +21,8 @@ class Evaluate:
       num_images: evaluate on the first so many images of the split (default: all).
       split: which images to evaluate on.
       score: give the bound of a model without a log-likelihood, as a score.
+      features: the network in whose features samples are compared; auto takes the classifier that
+        agrees with the labels of the data, random convolutions where there is none.
     """
 
     workdirs: tyro.conf.Positional[tuple[Path, ...]]
@@ -27,6 +30,7 @@ class Evaluate:
     num_images: int | None = None
     split: str = "test"
     score: bool = False
+    features: Literal["auto", "mnist", "fashion_mnist", "random"] = "auto"
 
     def run(self) -> None:
         """Evaluates one run after another."""
@@ -45,6 +49,7 @@ class Evaluate:
                 num_images=self.num_images,
                 split=self.split,
                 score=self.score,
+                features=self.features,
             )
             print(evaluation_tables.table_of_run(report))
             print(f"  written to {run.workdir / 'evaluation.json'}")

@@ -6,6 +6,7 @@
 docs/evaluation.md has the equations, and says what the numbers mean.
 """
 
+from jaxgen.evaluation.activity import active_units, latent_activity
 from jaxgen.evaluation.aggregate_posterior import KLSplit, kl_split
 from jaxgen.evaluation.annealing import (
     AnnealedEstimate,
@@ -22,11 +23,11 @@ from jaxgen.evaluation.class_scores import (
 )
 from jaxgen.evaluation.conversion import converted
 from jaxgen.evaluation.encoding import Posteriors, posteriors
+from jaxgen.evaluation.feature_choice import agreement, chosen_network, default_network
 from jaxgen.evaluation.feature_networks import (
     FeatureNetwork,
     Features,
     classifier,
-    default_network,
     from_function,
     random_convolutions,
 )
@@ -61,9 +62,12 @@ __all__ = [
     "Posteriors",
     "PrecisionRecall",
     "RateDistortion",
+    "active_units",
+    "agreement",
     "annealed_importance_sampling",
     "bidirectional",
     "bits_per_dimension",
+    "chosen_network",
     "class_histogram",
     "class_histogram_distance",
     "classifier",
@@ -81,6 +85,7 @@ __all__ = [
     "importance_sampling",
     "kernel_distance",
     "kl_split",
+    "latent_activity",
     "log_likelihood",
     "nearest",
     "posteriors",

@@ -34,13 +34,6 @@ CLASSIFIERS = {
     "mnist": "jaxgen's MNIST classifier",
     "fashion_mnist": "jaxgen's Fashion-MNIST classifier",
 }
-# Data set -> the classifier that knows its classes. The glyphs are digits, too.
-CLASSIFIER_OF = {
-    "mnist": "mnist",
-    "binarized_mnist": "mnist",
-    "glyphs": "mnist",
-    "fashion_mnist": "fashion_mnist",
-}
 
 
 class Features(NamedTuple):
@@ -165,14 +158,6 @@ def from_function(
         return Features(values, None if classes is None else np.asarray(classes))
 
     return FeatureNetwork(f"{name} (given)", image_shape, apply)
-
-
-def default_network(dataset_name: str, image_shape: tuple[int, int, int]) -> FeatureNetwork:
-    """The classifier that knows the classes of a data set; random convolutions for others."""
-    known = CLASSIFIER_OF.get(dataset_name.removeprefix("tfds:"))
-    if known and image_shape == (28, 28, 1):
-        return classifier(known)
-    return random_convolutions(image_shape)
 
 
 def _stored_weights(name: str) -> PyTree:

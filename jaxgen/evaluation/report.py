@@ -9,9 +9,11 @@ import numpy as np
 
 from jaxgen.errors import UserError
 from jaxgen.evaluation._likelihood_report import likelihood_report
+from jaxgen.evaluation.activity import active_units, latent_activity
 from jaxgen.evaluation.aggregate_posterior import kl_split
 from jaxgen.evaluation.encoding import posteriors
-from jaxgen.evaluation.feature_networks import FeatureNetwork, default_network
+from jaxgen.evaluation.feature_choice import default_network
+from jaxgen.evaluation.feature_networks import FeatureNetwork
 from jaxgen.evaluation.latents import active
 from jaxgen.evaluation.neighbours import nearest
 from jaxgen.evaluation.quality import sample_quality
@@ -99,7 +101,7 @@ def evaluate(
     samples = _samples(learner, state, dataset, len(chosen.images), samples_key, progress)
     shown = samples[:NUM_PICTURES]
     indices, _ = nearest(shown, dataset.train.images)
-    network = network or default_network(dataset.name, learner.image_shape)
+    network = network or default_network(dataset)
     quality = sample_quality(samples, dataset.train.images, chosen.images, network)
     notes += quality.pop("notes")
     report["sample_quality"] = quality
@@ -126,7 +128,7 @@ def _chosen_split(dataset: Dataset, name: str, num_images: int | None) -> Split:
 def _latents_report(
     learner: Learner, state: PyTree, split: Split, key: Array
 ) -> dict[str, Any] | None:
-    """Active units and the split of the KL term; None without one layer of Gaussian latents."""
+    """Active units, with one layer the split of the KL term too; None without Gaussian latents."""
     if learner.density is None or learner.encode is None:
         return None
     images = split.images[:NUM_ENCODED]
@@ -134,10 +136,15 @@ def _latents_report(
         split.labels[:NUM_ENCODED] if learner.num_classes and split.labels is not None else None
     )
     observe_key, split_key = jax.random.split(key)
-    try:
-        mean, log_var = posteriors(learner, state, images, observe_key, labels)
-    except UserError:  # two layers of latents
-        return None
+    latents = jax.eval_shape(lambda: learner.require("density").sample_prior(state, 1, key))
+    if len(jax.tree.leaves(latents)) > 1:
+        activity = latent_activity(learner, state, images, observe_key, labels=labels)
+        return {
+            "num_images": len(images),
+            "active_units_of_layers": list(active_units(activity)),
+            "latent_sizes": [len(layer) for layer in activity],
+        }
+    mean, log_var = posteriors(learner, state, images, observe_key, labels)
     parts = kl_split(mean, log_var, split_key)
     return {
         "num_images": len(images),

@@ -25,6 +25,7 @@ def evaluate_run(
     num_images: int | None = None,
     split: str = "test",
     score: bool = False,
+    features: str = "auto",
 ) -> dict[str, Any]:
     """Evaluates a run and writes evaluation.json and images/nearest.png into its folder.
 
@@ -37,6 +38,7 @@ def evaluate_run(
       num_images: evaluate on the first so many images of the split; None for all.
       split: of the run's data.
       score: give the bound of a model without a log-likelihood, as a score.
+      features: which network samples are compared with: see `evaluation.chosen_network`.
 
     Returns:
       What evaluation.json contains: see `evaluation.Evaluation`, with "system", "dataset", "seed"
@@ -59,6 +61,7 @@ def evaluate_run(
             num_samples=num_samples,
             num_images=num_images,
             split=split,
+            network=evaluation.chosen_network(features, run.dataset),
             score=score,
             partial=partial,
             progress=bars.show,

@@ -9,12 +9,14 @@ import numpy as np
 from jaxgen.runs.workdir import FREE_FIELDS
 
 # Column -> where its value is in evaluation.json.
-COLUMNS = {
+COLUMNS: dict[str, tuple[str | int, ...]] = {
     "log p(x)": ("likelihood", "log_likelihood"),
     "score": ("likelihood", "score"),
     "ELBO": ("likelihood", "elbo"),
     "bits/dim": ("likelihood", "bits_per_dimension"),
     "active units": ("latents", "active_units"),
+    "active units, z₁": ("latents", "active_units_of_layers", 0),
+    "active units, z₂": ("latents", "active_units_of_layers", 1),
     "Fréchet": ("sample_quality", "samples", "frechet_distance"),
     "kernel": ("sample_quality", "samples", "kernel_distance"),
     "precision": ("sample_quality", "samples", "precision"),
@@ -102,10 +104,13 @@ def _mean(values: Sequence[float | None]) -> str:
     return f"{_number(mean)} ± {_number(float(np.std(known, ddof=1)))}"
 
 
-def _value(report: Mapping[str, Any], path: tuple[str, ...]) -> float | None:
+def _value(report: Mapping[str, Any], path: tuple[str | int, ...]) -> float | None:
     value: Any = report
     for name in path:
-        value = None if value is None else value.get(name)
+        if isinstance(name, int):
+            value = None if value is None else value[name]
+        else:
+            value = None if value is None else value.get(name)
     return value
 
 
