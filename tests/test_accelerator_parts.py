@@ -191,5 +191,5 @@ def test_the_section():
         "| vae_mnist | **4.00** (3.00 to 5.00) | **2.00** (2.00 to 3.00) |  | "
         "**1.00** (1.00 to 1.00) | **2.00** (2.00 to 3.00) |" in text
     )
-    assert "vae_mnist, jaxgen_step: no answer within 2 s" in text
-    assert "The part `loops` was skipped: 1 s were left, 35 expected." in text
+    assert "Not measured, no answer within 2 s: vae_mnist (jaxgen, step)." in text
+    assert "Not measured, because the time was over: `loops`." in text

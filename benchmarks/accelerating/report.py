@@ -30,8 +30,11 @@ def section(result: dict[str, Any]) -> str:
         if part is None:
             continue
         lines += table(part["rows"]) if part["rows"] else []
-        if part["state"] != "done":
-            lines.append(f"The part `{name}` was {part['state']}: {part['error']}.")
+        if part["state"] != "done" and part["rows"]:
+            lines.append(f"The time ended during the part `{name}`.")
+    skipped = [f"`{n}`" for n, part in result["parts"].items() if not part["rows"]]
+    if skipped:
+        lines.append(f"Not measured, because the time was over: {', '.join(skipped)}.")
     return "\n\n".join(line for line in lines if line)
 
 
@@ -75,17 +78,23 @@ def race(rows: dict[str, Any]) -> list[str]:
         title = "float32" if precision == "float32" else precision.upper().replace("BF", "BFLOAT")
         lines += [f"**{title}**, milliseconds per step, median (range):"]
         lines += [markdown(header, table)]
-        notes = [
-            f"{name}, {side}: {what}"
-            for name, entry in systems.items()
-            for side, what in entry.get("failures", {}).items()
-        ] + [
+        lines += [failures(systems)] if any(e.get("failures") for e in systems.values()) else []
+        differing = [
             f"{name}: {'; '.join(entry['disagreement'])}"
             for name, entry in systems.items()
-            if entry.get("disagreement") and precision == "float32"
+            if entry.get("disagreement") and not entry.get("failures") and precision == "float32"
         ]
-        lines += ["Not measured, or not alike: " + "; ".join(notes) + "."] if notes else []
+        lines += [f"Sides that differ: {'; '.join(differing)}."] if differing else []
     return lines
+
+
+def failures(systems: dict[str, Any]) -> str:
+    """What was not measured, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, entry in systems.items():
+        for side, what in entry.get("failures", {}).items():
+            reasons.setdefault(what, []).append(f"{name} ({SIDES[side]})")
+    return " ".join(f"Not measured, {what}: {', '.join(who)}." for what, who in reasons.items())
 
 
 def race_row(name: str, entry: dict[str, Any]) -> list[str]:

@@ -72,28 +72,29 @@ def costs(records: Records) -> str:
     for row, found in _rows(records, "bound", "likelihood", "quality"):
         command = re.sub(r"--seed \d+", "--seed SEED", found[0]["command"])
         minutes = _spread([record["seconds"]["training"] / 60 for record in found])
-        machine = found[0]["machine"]
-        device = "accelerator" if _platform(found[0]) != "cpu" else "processor"
-        lines.append([row.name, f"`{command}`", minutes, machine[device]])
+        machines = ", ".join(sorted({_machine(record) for record in found}))
+        lines.append([row.name, f"`{command}`", minutes, machines])
     return _table(("row", "command", "minutes", "machine"), lines)
 
 
 def readme(records: Records) -> str:
-    """The short version."""
+    """The short version: one line for each system at its published length."""
     lines = []
     for row, found in _rows(records, "bound", "likelihood", "quality"):
+        if row.name != row.system or min(record["epochs"] for record in found) < row.num_epochs:
+            continue
         if row.measure == "quality":
-            values = [
-                _evaluation(record)["sample_quality"]["samples"]["frechet_distance"]
-                for record in found
-            ]
-            measured = f"Fréchet distance {_spread(values)}"
+            qualities = [_evaluation(record)["sample_quality"] for record in found]
+            values = [one["samples"]["frechet_distance"] for one in qualities]
+            floor = _mean([one["floor"]["frechet_distance"] for one in qualities])
+            measured = f"Fréchet distance {_spread(values)} (real images {floor})"
         else:
             measured = f"held-out loss {_over(found, 'metrics', 'test/loss')}"
             if row.measure == "likelihood":
                 measured += f", log p(x) {_log_likelihoods(found)}"
-        lines.append([f"`{row.name}`", _epochs(row, found), measured])
-    return _table(("row", "epochs", "result"), lines)
+        epochs = f"{row.num_epochs} epochs, {len(found)} seed{'s' if len(found) > 1 else ''}"
+        lines.append([f"`{row.name}`", epochs, measured])
+    return _table(("system", "training", "result"), lines)
 
 
 def curves(records: Records) -> str:
@@ -194,6 +195,10 @@ def _published(row: Row) -> str:
 
 def _platform(record: Mapping[str, Any]) -> str:
     return record["config"].get("device", {}).get("platform", "cpu")
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    return record["machine"]["accelerator" if _platform(record) != "cpu" else "processor"]
 
 
 def _spread(values: Sequence[float | None]) -> str:
