@@ -21,6 +21,7 @@ SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
 AGAIN_SECONDS = 0.02  # until a dropped signal is sent again
+LEAVE_SECONDS = 8.0  # after a signal, until a process leaves whatever it is waiting for
 
 
 class Interrupted(KeyboardInterrupt):
@@ -39,6 +40,44 @@ class _Signals:
     """The signal that has arrived and not yet been noticed by `raise_if_interrupted`."""
 
     number: int | None = None
+
+
+class _Deadline:
+    """Ends a command that a signal has asked to end, whatever it waits for.
+
+    Python's handlers run between two instructions of the main thread. A compilation by XLA is one
+    instruction, and may take minutes.
+    """
+
+    armed = False
+    timer: threading.Timer | None = None
+
+    @classmethod
+    def start(cls, number: int) -> None:
+        """Leaves in LEAVE_SECONDS, where the process is a command."""
+        if cls.armed and cls.timer is None:
+            cls.timer = threading.Timer(LEAVE_SECONDS, cls._leave, (number,))
+            cls.timer.daemon = True
+            cls.timer.start()
+
+    @classmethod
+    def cancel(cls) -> None:
+        """The process has ended by itself, or is no command any more."""
+        cls.armed = False
+        if cls.timer is not None:
+            cls.timer.cancel()
+            cls.timer = None
+
+    @staticmethod
+    def _leave(number: int) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            print(
+                f"interrupted: left {LEAVE_SECONDS:.0f} s after {signal.Signals(number).name}, in "
+                "the midst of a compilation or of writing; what was saved before is kept",
+                file=sys.stderr,
+                flush=True,
+            )
+        os._exit(128 + number)
 
 
 def command(main: Callable[[], None]) -> None:
@@ -66,22 +105,22 @@ def command(main: Callable[[], None]) -> None:
         sys.exit(130)
     finally:
         restore()
+        _Deadline.cancel()
 
 
 @contextlib.contextmanager
-def importing() -> Iterator[None]:
-    """Packages are imported in this: a signal meanwhile takes effect at the end, within a second.
+def deferred() -> Iterator[None]:
+    """A signal that arrives in this takes effect at its end; a second one does not wait.
 
-    An exception in the midst of an import can be dropped by a garbage collection (jax #18246), or
-    becomes an ImportError of an extension that is being initialized. A second signal does not wait.
-    Where nothing catches the KeyboardInterrupt of a Ctrl-C, a script ends with the exit code that
-    shells expect, 130, and without a traceback.
+    What has to happen as a whole is done in this: a step of training whose state is donated, say,
+    and the assignment of the new state.
     """
     noted: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
         noted.append(number)
+        _Deadline.start(number)
         if len(noted) > 1:
             raise KeyboardInterrupt
 
@@ -99,10 +138,25 @@ def importing() -> Iterator[None]:
             signal.signal(number, handler)
         if noted:
             ours = handlers[noted[0]] is _on_signal
-            interrupt = Interrupted(noted[0]) if ours else KeyboardInterrupt()
-            if not hasattr(sys, "ps1"):  # someone at a prompt wants to see that it was interrupted
-                _leave_quietly(interrupt)
-            raise interrupt from None
+            raise (Interrupted(noted[0]) if ours else KeyboardInterrupt()) from None
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Packages are imported in this: a signal meanwhile takes effect at the end, within a second.
+
+    An exception in the midst of an import can be dropped by a garbage collection (jax #18246), or
+    becomes an ImportError of an extension that is being initialized. Where nothing catches the
+    KeyboardInterrupt of a Ctrl-C, a script ends with the exit code that shells expect, 130, and
+    without a traceback.
+    """
+    try:
+        with deferred():
+            yield
+    except KeyboardInterrupt as interrupt:
+        if not hasattr(sys, "ps1"):  # someone at a prompt wants to see that it was interrupted
+            _leave_quietly(interrupt)
+        raise
 
 
 def _leave_quietly(interrupt: KeyboardInterrupt) -> None:
@@ -174,6 +228,7 @@ def _handle_signals() -> Callable[[], None]:
             hook(dropped)
 
     sys.unraisablehook = on_dropped
+    _Deadline.armed = True
 
     def restore() -> None:
         sys.unraisablehook = hook
@@ -186,4 +241,5 @@ def _handle_signals() -> Callable[[], None]:
 def _on_signal(number: int, frame: FrameType | None) -> None:
     del frame
     _Signals.number = number
+    _Deadline.start(number)
     raise Interrupted(number)

@@ -231,7 +231,7 @@ def test_load_names_what_is_missing_or_damaged(finished, tmp_path):
         runs.load(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"no config\.json"):
         runs.load(tmp_path)
-    with pytest.raises(UserError, match="which='last', got 'first'"):
+    with pytest.raises(UserError, match="which to be 'last', 'best' or a step, got 'first'"):
         runs.load(finished.workdir, which="first")
     folder = broken("garbled")
     (folder / "config.json").write_text("{")

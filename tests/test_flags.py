@@ -40,7 +40,7 @@ def test_defaults_are_the_systems_own(name):
     for decided in {"image_shape", "num_steps"} & expected.keys():  # the run does
         expected[decided] = None
     assert config.hyperparameters == expected
-    assert (config.num_epochs, config.dataset, config.pictures) == (7, "auto", True)
+    assert (config.num_epochs, config.dataset, config.settings.pictures) == (7, "auto", True)
     assert config.workdir == Path("runs") / name
 
 

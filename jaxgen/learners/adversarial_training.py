@@ -35,6 +35,7 @@ from jaxgen import _checks
 from jaxgen.errors import UserError
 from jaxgen.learners._adversarial_step import Training, step_on
 from jaxgen.learners._arguments import ExpectedState, compiled, compiled_init
+from jaxgen.learners._nonfinite import counted_images, skipping_nonfinite
 from jaxgen.learners._of_variables import functions_of_state
 from jaxgen.learners.adversarial_state import AdversarialState
 from jaxgen.learners.batching import full_batches, loop_over_batches, mean_over_images, take
@@ -99,10 +100,12 @@ def adversarial(
         ema_decay,
         critic_metrics,
     )
-    return _learner(training)
+    return _learner(training, partial(step_on, training))
 
 
-def _learner(training: Training) -> Learner:
+def _learner(
+    training: Training, one_step: Callable[..., tuple[AdversarialState, Metrics]]
+) -> Learner:
     model, init = training.model, partial(_init, training)
     expected = ExpectedState(AdversarialState, init)
 
@@ -110,7 +113,7 @@ def _learner(training: Training) -> Learner:
         state: AdversarialState, images: Array, key: Array, *, labels: Array | None = None
     ) -> tuple[AdversarialState, Metrics]:
         images = jnp.asarray(images)
-        return step_on(training, state, images, jnp.arange(len(images)), key)
+        return one_step(state, images, jnp.arange(len(images)), key)
 
     def epoch(
         state: AdversarialState,
@@ -121,7 +124,7 @@ def _learner(training: Training) -> Learner:
         start: Array | int = 0,
         stop: Array | int | None = None,
     ) -> tuple[AdversarialState, Metrics]:
-        return _epoch(training, state, jnp.asarray(images), key, start, stop)
+        return _epoch(training, one_step, state, jnp.asarray(images), key, start, stop)
 
     def evaluate(
         state: AdversarialState, images: Array, key: Array, *, labels: Array | None = None
@@ -137,6 +140,7 @@ def _learner(training: Training) -> Learner:
         latent_size=model.latent_size,
         num_classes=model.num_classes,
         images_per_step=training.images_per_step,
+        skipping_nonfinite=lambda: _learner(training, skipping_nonfinite(one_step)),
         **functions_of_state(model, expected, lambda state: state.variables("generator")),
     )
 
@@ -159,6 +163,7 @@ def _init(training: Training, key: Array) -> AdversarialState:
 
 def _epoch(
     training: Training,
+    one_step: Callable[..., tuple[AdversarialState, Metrics]],
     state: AdversarialState,
     images: Array,
     key: Array,
@@ -177,8 +182,8 @@ def _epoch(
         state: AdversarialState, index: Array, rows: Array
     ) -> tuple[AdversarialState, Metrics]:
         step_key = jax.random.fold_in(steps_key, index)
-        state, metrics = step_on(training, state, images, rows, step_key)
-        return state, metrics | {"num_images": jnp.float32(len(rows))}
+        state, metrics = one_step(state, images, rows, step_key)
+        return state, metrics | {"num_images": counted_images(len(rows), metrics)}
 
     batches = full_batches(order, training.images_per_step)
     return loop_over_batches(body, state, batches, start, len(batches) if stop is None else stop)

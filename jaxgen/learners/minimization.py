@@ -10,6 +10,7 @@ import optax
 
 from jaxgen import _checks
 from jaxgen.learners._arguments import ExpectedState, compiled, compiled_init
+from jaxgen.learners._nonfinite import counted_images, skipping_nonfinite
 from jaxgen.learners._of_variables import functions_of_state
 from jaxgen.learners._updates import updated
 from jaxgen.learners.batching import (
@@ -63,10 +64,18 @@ def minimize(model: Model, optimizer: optax.GradientTransformation, *, batch_siz
     """
     batch_size = _checks.whole_number("batch_size", batch_size)
     optimizer = with_extra_arguments(optimizer)
+    one_step = partial(_step, model, optimizer)
+    return _learner(model, optimizer, batch_size, one_step)
+
+
+def _learner(
+    model: Model,
+    optimizer: optax.GradientTransformationExtraArgs,
+    batch_size: int,
+    one_step: Callable[..., tuple[MinimizeState, Metrics]],
+) -> Learner:
     init = partial(_init, model, optimizer)
     expected = ExpectedState(MinimizeState, init)
-
-    one_step = partial(_step, model, optimizer)
 
     def step(
         state: MinimizeState, images: Array, key: Array, *, labels: Array | None = None
@@ -98,6 +107,9 @@ def minimize(model: Model, optimizer: optax.GradientTransformation, *, batch_siz
         latent_size=model.latent_size,
         num_classes=model.num_classes,
         images_per_step=batch_size,
+        skipping_nonfinite=lambda: _learner(
+            model, optimizer, batch_size, skipping_nonfinite(one_step)
+        ),
         **functions_of_state(model, expected, lambda state: state.variables),
     )
 
@@ -151,7 +163,7 @@ def _epoch(
     def body(state: MinimizeState, index: Array, batch: Array) -> tuple[MinimizeState, Metrics]:
         step_key = jax.random.fold_in(steps_key, index)
         state, metrics = step(state, take(images, batch), step_key, take(labels, batch))
-        return state, metrics | {"num_images": jnp.float32(len(batch))}
+        return state, metrics | {"num_images": counted_images(len(batch), metrics)}
 
     if isinstance(start, int) and start == 0 and stop is None:
         return scan_batches(body, state, order, batch_size)

@@ -23,6 +23,7 @@ REMEDY = "free the space, change the permissions, or choose another --workdir"
 # Metrics whose last word is one of these are better when they are larger.
 RISING = ("elbo", "likelihood", "accuracy")
 TEMPORARY = ".tmp"
+REPLACED = f".replaced{TEMPORARY}"
 
 
 class Checkpoint(NamedTuple):
@@ -80,11 +81,16 @@ class Checkpoints:
         self._keep_best = keep_best
         self._warn = warn or (lambda line: print(line, file=sys.stderr))
         self._pending: Future[None] | None = None
+        self._newest: float = float("inf")  # step of the newest that is known to be good
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         if read_only:
             return
         with self._writing():
             self._directory.mkdir(parents=True, exist_ok=True)
+            for replaced in self._directory.glob(f".*{REPLACED}"):
+                final = self._directory / replaced.name.removeprefix(".").removesuffix(REPLACED)
+                if not final.exists():
+                    replaced.rename(final)
             for leftover in self._directory.glob(f".*{TEMPORARY}"):  # of processes that were killed
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             (self._directory / f".{os.getpid()}{TEMPORARY}").mkdir()
@@ -121,7 +127,9 @@ class Checkpoints:
             older format; or there are checkpoints, and all of them are damaged.
         """
         self.wait()
-        return self._first_undamaged(self.steps()[::-1], template)
+        found = self._first_undamaged(self.steps()[::-1], template)
+        self._newest = float("inf") if found is None else found.step
+        return found
 
     def restore_best(self, template: PyTree) -> Checkpoint | None:
         """The undamaged checkpoint with the best `keep_best`; None where none has that number.
@@ -132,11 +140,26 @@ class Checkpoints:
         values = self._values()
         return self._first_undamaged(sorted(values, key=self._rank(values)), template)
 
+    def restore_step(self, step: int, template: PyTree) -> Checkpoint | None:
+        """The checkpoint of one step; None where there is none.
+
+        Args and errors are those of `restore_latest`.
+        """
+        self.wait()
+        return self._first_undamaged([step] if step in self.steps() else [], template)
+
     def steps(self) -> list[int]:
         """The steps of all checkpoints, damaged ones too, in rising order."""
         if not self._directory.is_dir():
             return []
         return sorted(int(path.name) for path in self._directory.iterdir() if path.name.isdigit())
+
+    def record_of(self, step: int) -> dict[str, Any]:
+        """What was saved beside the state of a step; {} where that is damaged."""
+        try:
+            return files.read_record(self._directory / str(step))["metadata"]
+        except (files.DamagedError, KeyError, TypeError):
+            return {}
 
     def wait(self) -> None:
         """Waits until the last save is on disk.
@@ -183,13 +206,20 @@ class Checkpoints:
         try:
             files.write(temporary, leaves, step, metadata)
             for later in self.steps():
-                if later >= step:
+                if later > min(step, self._newest):  # or damaged, and passed over by restoring
                     self._remove(later)
-            temporary.rename(final)
+            if final.exists():  # of the same step: until the new one is in place it can come back
+                replaced = self._directory / f".{step}{REPLACED}"
+                final.rename(replaced)
+                temporary.rename(final)
+                shutil.rmtree(replaced)
+            else:
+                temporary.rename(final)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         files.sync_folder(self._directory)
+        self._newest = step
         kept = {*self.steps()[-self._keep :], *self._best()}
         for old in self.steps():
             if old not in kept:
@@ -225,11 +255,9 @@ class Checkpoints:
     def _values(self) -> dict[int, float]:
         """step -> its value of `keep_best`, of the checkpoints that have one."""
         values = {}
-        for step in self.steps() if self._keep_best else []:
-            try:
-                value = files.read_record(self._directory / str(step))["metadata"][self._keep_best]
-            except (files.DamagedError, KeyError, TypeError):
-                continue
+        metric = self._keep_best
+        for step in self.steps() if metric else []:
+            value = self.record_of(step).get(metric or "")
             if isinstance(value, int | float) and value == value:
                 values[step] = value
         return values

@@ -7,6 +7,7 @@ from typing import Any
 from jaxgen.runs.loading import TrainedRun
 from jaxgen.runs.opening import open_run
 from jaxgen.runs.pictures import standard_pictures
+from jaxgen.runs.saving import Settings
 from jaxgen.types import Dataset, Learner, PyTree
 
 OnEpoch = Callable[[int, PyTree, dict[str, Any]], bool | None]
@@ -26,6 +27,11 @@ def fit(
     init_from: str | os.PathLike[str] | None = None,
     on_epoch: OnEpoch | None = None,
     pictures: bool = True,
+    checkpoint_every: int | None = None,
+    keep: int = 2,
+    keep_best: str | None = None,
+    validation_fraction: float = 0.0,
+    on_nonfinite: str = "stop",
     overwrite: bool = False,
 ) -> TrainedRun:
     """Trains a learner as the scripts do: recorded, drawn, saved, and resumed where it stopped.
@@ -54,6 +60,15 @@ def fit(
         the next epoch: copy what is to be kept.
       pictures: whether to draw the standard pictures of a VAE or of a GAN. In a notebook they are
         shown as well.
+      checkpoint_every: save whenever the number of steps is a multiple of this, and after each
+        epoch; None for the latter alone.
+      keep: how many of the newest checkpoints are kept.
+      keep_best: a metric such as "loss": the checkpoint of the epoch with its best value on the
+        validation split is kept besides; `load(workdir, "best")` opens it.
+      validation_fraction: share of the training images held out as that split; 0 for none, or
+        where the data set has one of its own.
+      on_nonfinite: "stop" ends the run at the first loss or gradient that is not finite; "skip"
+        leaves such updates out, and counts them as train/skipped.
       overwrite: delete an earlier run in `workdir` first.
 
     Returns:
@@ -87,7 +102,11 @@ def fit(
         hyperparameters=hyperparameters,
         state=state,
         init_from=init_from,
-        pictures=pictures,
+        validation_fraction=validation_fraction,
+        on_nonfinite=on_nonfinite,
+        settings=Settings(
+            pictures=pictures, checkpoint_every=checkpoint_every, keep=keep, keep_best=keep_best
+        ),
         overwrite=overwrite,
     )
     with run:
@@ -97,6 +116,6 @@ def fit(
             if on_epoch is not None and on_epoch(run.epoch, state, dict(run.history[-1])):
                 run.stop()
         drawing.draw_run()
-    trained = TrainedRun(learner, run.state, run.config, run.history, run.workdir)
-    vars(trained)["dataset"] = dataset  # it need not be loaded
+    trained = TrainedRun(run.learner, run.state, run.config, run.history, run.workdir)
+    vars(trained)["dataset"] = run.dataset  # it need not be loaded
     return trained

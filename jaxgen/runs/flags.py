@@ -11,6 +11,7 @@ import docstring_parser
 import tyro
 
 from jaxgen.data.resizing import Fit
+from jaxgen.runs.saving import Settings
 from jaxgen.types import Learner
 
 DATA_HELP = (
@@ -34,8 +35,9 @@ class CommandLine:
       num_examples: train on the first so many images; None for all.
       seed: where every random choice of the run comes from.
       init_from: workdir or file of weights to start from; None for random weights.
-      pictures: whether to draw pictures.
-      evaluate: whether to evaluate the run when it is finished.
+      validation_fraction: share of the training images that is held out for validation.
+      on_nonfinite: what becomes of an update that is not finite.
+      settings: how the run is saved and shown.
       overwrite: whether to delete what workdir holds.
       hyperparameters: the system's keyword arguments; image_shape and num_steps are None until
         the data are known.
@@ -50,8 +52,9 @@ class CommandLine:
     num_examples: int | None
     seed: int
     init_from: Path | None
-    pictures: bool
-    evaluate: bool
+    validation_fraction: float
+    on_nonfinite: str
+    settings: Settings
     overwrite: bool
     hyperparameters: dict[str, Any]
 
@@ -103,7 +106,9 @@ def parse(
     hyperparameters = {name: values[name] for name in own_names}
     fields = {field.name for field in dataclasses.fields(CommandLine)} & values.keys()
     return CommandLine(
-        hyperparameters=hyperparameters, **{field: values[field] for field in fields}
+        hyperparameters=hyperparameters,
+        settings=Settings(**{field: values[field] for field in Settings._fields}),
+        **{field: values[field] for field in fields},
     )
 
 
@@ -140,6 +145,31 @@ def _common_flags(workdir: Path, dataset: str, num_epochs: int) -> list[tuple[st
             bool,
             False,
             "measure likelihood and sample quality at the end, as jaxgen evaluate",
+        ),
+        _flag(
+            "checkpoint_every",
+            int | None,
+            None,
+            "save whenever the number of steps is a multiple of this (default: after each epoch)",
+        ),
+        _flag("keep", int, 2, "how many of the newest checkpoints are kept"),
+        _flag(
+            "keep_best",
+            str | None,
+            None,
+            "metric of the validation split, such as loss: the best checkpoint is kept besides",
+        ),
+        _flag(
+            "validation_fraction",
+            float,
+            0.0,
+            "share of the training images that is held out as a validation split",
+        ),
+        _flag(
+            "on_nonfinite",
+            Literal["stop", "skip"],
+            "stop",
+            "stop the run at a loss or gradient that is not finite, or leave such updates out",
         ),
         _flag("overwrite", bool, False, "delete what workdir holds and start from nothing"),
     ]

@@ -1,5 +1,6 @@
 """The pictures of a GAN's run: the same latents drawn again and again while the generator learns.
 
+looks/STEP.npz                one look, until no checkpoint is older
 fixed-latents/EPOCH.npz       what they looked like, and the metrics, at each look of that epoch
 images/samples-EPOCH.png      draws; samples-averaged-EPOCH.png those of the averaged generator
 images/latent-strip.png       one latent over training; latent-collage.png the same in 25 pictures
@@ -60,8 +61,11 @@ class GANPictures:
         self._curves = CURVES | {"wasserstein": (("wasserstein",), estimate)}
         key = run.key("fixed-latents")
         self._latents = jax.random.normal(key, (NUM_LATENTS, run.learner.latent_size))
+        self._steps: list[int] = []
         self._frames: list[np.ndarray] = []
         self._metrics: list[dict[str, float]] = []
+        if run.draws:
+            self._continue()
 
     @property
     def watch(self) -> Watch | None:
@@ -120,9 +124,37 @@ class GANPictures:
         )
 
     def _look(self, state: PyTree, step: int, metrics: dict[str, float]) -> None:
-        del step
-        self._frames.append(_bytes(self._run.learner.require("decode")(state, self._latents)))
+        """Takes one look, and writes it: a run may resume in the midst of an epoch."""
+        if step in self._steps:
+            return
+        frame = _bytes(self._run.learner.require("decode")(state, self._latents))
+        path = self._run.path(f"looks/{step:08d}.npz")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept: dict[str, Any] = {METRIC + name: value for name, value in metrics.items()}
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, frame=frame, **kept)
+        self._steps.append(step)
+        self._frames.append(frame)
         self._metrics.append(metrics)
+
+    def _looks(self) -> dict[int, Path]:
+        """The files of single looks by their step."""
+        return {int(p.stem): p for p in sorted(self._run.path("looks").glob("*.npz"))}
+
+    def _continue(self) -> None:
+        """Reads the looks of the epoch that an interrupted run was in, and removes later ones."""
+        first = self._run.history[-1]["step"] if self._run.history else 0
+        for step, path in self._looks().items():
+            if step > self._run.step:
+                path.unlink()
+            elif step > first:
+                with np.load(path, allow_pickle=False) as kept:
+                    self._steps.append(step)
+                    self._frames.append(kept["frame"])
+                    names = [name for name in kept.files if name.startswith(METRIC)]
+                    self._metrics.append(
+                        {name.removeprefix(METRIC): float(kept[name]) for name in names}
+                    )
 
     def _keep(self) -> None:
         """Writes the looks of this epoch, whole or not at all, and forgets them."""
@@ -134,7 +166,10 @@ class GANPictures:
         kept["frames"] = np.stack(self._frames) if self._frames else np.zeros(shape, np.uint8)
         with replacing(self._path(self._run.epoch)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **kept)
-        self._frames, self._metrics = [], []
+        self._steps, self._frames, self._metrics = [], [], []
+        for step, path in self._looks().items():
+            if step <= self._run.oldest_saved_step:
+                path.unlink()
 
     def _everything(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The frames [T, 24, H, W, C] and metrics [T] of all epochs that were drawn."""

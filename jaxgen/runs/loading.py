@@ -13,7 +13,8 @@ import jax
 from jaxgen import data, systems
 from jaxgen._files import expanded, printable
 from jaxgen.errors import UserError
-from jaxgen.runs.checkpoints import Checkpoints
+from jaxgen.runs.checkpoints import Checkpoint, Checkpoints
+from jaxgen.runs.saving import KEEP_BEST
 from jaxgen.runs.workdir import read_config, read_history
 from jaxgen.types import Dataset, Learner, PyTree
 
@@ -69,13 +70,14 @@ class TrainedRun:
 
 
 def load(
-    workdir: str | os.PathLike[str], which: str = "last", learner: Learner | None = None
+    workdir: str | os.PathLike[str], which: str | int = "last", learner: Learner | None = None
 ) -> TrainedRun:
     """Opens a finished or interrupted run, and changes nothing in its folder.
 
     Args:
       workdir: the folder of the run.
-      which: "last": the newest whole checkpoint.
+      which: "last": the newest whole checkpoint; "best": the one with the best value of the metric
+        that the run was given as --keep-best; a number: that of this step.
       learner: what was trained, for a run of a learner of the user's own; None for one of
         `systems`, which is built as config.json describes it.
 
@@ -87,8 +89,8 @@ def load(
       >>> run = runs.load("runs/vae_mnist")  # doctest: +SKIP
       >>> images = run.learner.sample(run.state, 16, jax.random.key(0))  # doctest: +SKIP
     """
-    if which != "last":
-        raise UserError(f"expected which='last', got {which!r}: choose it")
+    if which not in ("last", "best") and not isinstance(which, int):
+        raise UserError(f"expected which to be 'last', 'best' or a step, got {which!r}")
     folder = expanded(workdir)
     if not folder.is_dir():
         raise UserError(
@@ -98,12 +100,34 @@ def load(
     if learner is None:
         learner = _named_learner(folder, config)
     template = jax.eval_shape(learner.init, jax.random.key(0))
-    with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
-        found = checkpoints.restore_latest(template)
+    found = _checkpoint(folder / "checkpoints", which, template)
     if found is None:
         raise UserError(f"expected a checkpoint in {printable(folder)}, found none: train it first")
     history = read_history(folder, found.metadata["epoch"])
     return TrainedRun(learner, found.state, config, history, folder)
+
+
+def _checkpoint(folder: Path, which: str | int, template: PyTree) -> Checkpoint | None:
+    """The checkpoint that was asked for; None where there is none at all."""
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        steps = checkpoints.steps()
+        if which == "last" or not steps:
+            return checkpoints.restore_latest(template)
+        if isinstance(which, int):
+            found = checkpoints.restore_step(which, template)
+            what = f"step {which}"
+        else:
+            found, what = None, "the best: the run was not given --keep-best"
+            if metric := checkpoints.record_of(steps[-1]).get(KEEP_BEST):
+                with Checkpoints(folder, keep_best=metric, read_only=True) as by_metric:
+                    found = by_metric.restore_best(template)
+                what = f"the best {metric}"
+    if found is None:
+        raise UserError(
+            f"expected a checkpoint of {what}, found those of steps {', '.join(map(str, steps))} "
+            f"in {printable(folder)}: choose one of them, or last"
+        )
+    return found
 
 
 def _named_learner(folder: Path, config: Mapping[str, Any]) -> Learner:

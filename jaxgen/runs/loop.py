@@ -1,46 +1,32 @@
 """The loop: epochs of training, each evaluated, recorded and saved."""
 
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxgen._files import printable
-from jaxgen._process import raise_if_interrupted
+from jaxgen._process import deferred
 from jaxgen.errors import UserError
 from jaxgen.runs import console
-from jaxgen.runs.checkpoints import Checkpoints
 from jaxgen.runs.evaluating import evaluate_run
 from jaxgen.runs.evaluation_tables import table_of_run
 from jaxgen.runs.events import TensorBoard
 from jaxgen.runs.loading import TrainedRun
-from jaxgen.runs.reporting import CompileSeconds, epoch_line, headline, named, short, summary
+from jaxgen.runs.reporting import CompileSeconds, epoch_line, headline, short, summary
 from jaxgen.runs.reports import LiveReport, write_report
-from jaxgen.runs.training import Watch, epoch_in_stretches, means_over_images, whole_epoch
+from jaxgen.runs.saving import Settings
+from jaxgen.runs.trainer import Trainer, labels_of
+from jaxgen.runs.training import Watch
 from jaxgen.runs.workdir import Workdir
-from jaxgen.types import Array, Dataset, Learner, PyTree, Split
+from jaxgen.types import Array, Dataset, Learner, PyTree
 from jaxgen.visualization import grids, plots
-
-
-class Progress(NamedTuple):
-    """Everything that a run needs in order to continue.
-
-    Attributes:
-      state: the learner's.
-      epoch: how many epochs it has seen.
-      seconds: of the run so far, over all its processes.
-    """
-
-    state: PyTree
-    epoch: int
-    seconds: float
 
 
 class Run:
@@ -67,41 +53,38 @@ class Run:
         workdir: Workdir,
         *,
         initial_state: Callable[[Array], PyTree],
-        pictures: bool,
-        evaluate: bool,
+        settings: Settings,
     ):
         self.learner = learner
         self.dataset = dataset
         self.config = workdir.config
         self.name = printable(f"{self.config['system'] or workdir.path.name} on {dataset.name}")
-        self.draws = pictures
-        self._evaluates = evaluate
+        self.draws = settings.pictures
+        self._settings = settings
         self._workdir = workdir
-        self._started = time.perf_counter()
         self._compile_seconds = CompileSeconds()
         self._display = console.Display()
         self._stopped = False
         self._root_key = jax.random.key(self.config["seed"])
-        num_examples = self.config["num_examples"]
-        self._train_images = jax.device_put(dataset.train.images[:num_examples])
-        self.test = Split(jax.device_put(dataset.test.images), dataset.test.labels)
-        self._train_labels = self.labels(dataset.train.labels, num_examples)
-        self._test_labels = self.labels(dataset.test.labels)
-
-        self._checkpoints = Checkpoints(workdir.path / "checkpoints")
-        template = jax.eval_shape(learner.init, self.key("init"))
-        if found := self._checkpoints.restore_latest(template):
-            metadata = found.metadata
-            self._progress = Progress(found.state, metadata["epoch"], metadata["seconds"])
-        else:
-            self._progress = Progress(initial_state(self.key("init")), 0, 0.0)
-        self._seconds_before = self._progress.seconds
-        if self.epoch > self.num_epochs:
+        validates = self.config.get("validation_fraction") or settings.keep_best
+        self._trainer = Trainer(
+            learner,
+            dataset,
+            self.config["num_examples"],
+            ("test", "validation") if validates else ("test",),
+            workdir.path,
+            settings,
+            self.key,
+        )
+        self.test = self._trainer.held_out["test"]
+        self._trainer.begin(initial_state)
+        finished = self._trainer.progress.epoch
+        if finished > self.num_epochs:
             raise UserError(
-                f"{printable(workdir.path)} holds {self.epoch} epochs, more than --num-epochs "
+                f"{printable(workdir.path)} holds {finished} epochs, more than --num-epochs "
                 f"{self.num_epochs}: ask for more, or --overwrite to start from nothing"
             )
-        self.history = workdir.begin(self.epoch)
+        self.history = workdir.begin(finished)
         self.steps: dict[str, np.ndarray] = {}
         workdir.write_config()
         self._tensorboard = TensorBoard(workdir.path / "tensorboard", self.epoch)
@@ -109,13 +92,23 @@ class Run:
 
     @property
     def state(self) -> PyTree:
-        """The newest state; donated to the next epoch, so never keep it across epochs."""
-        return self._progress.state
+        """The newest state; donated to the next step, so never keep it across steps."""
+        return self._trainer.progress.state
 
     @property
     def epoch(self) -> int:
         """How many epochs the state has seen."""
-        return self._progress.epoch
+        return len(self.history)
+
+    @property
+    def step(self) -> int:
+        """How many steps the state has seen."""
+        return self._trainer.step
+
+    @property
+    def oldest_saved_step(self) -> int:
+        """The step of the oldest checkpoint: the run never returns to an earlier one."""
+        return self._trainer.saving.oldest
 
     @property
     def num_epochs(self) -> int:
@@ -139,9 +132,7 @@ class Run:
 
     def labels(self, labels: np.ndarray | None, count: int | None = None) -> dict[str, Any]:
         """The first `count` labels as a keyword argument, where the learner is conditional."""
-        if labels is None or not self.learner.num_classes:
-            return {}
-        return {"labels": jax.device_put(labels[:count])}
+        return labels_of(self.learner, labels, count)
 
     def note(self, text: str) -> None:
         """Writes one line to standard output, without disturbing the progress bar."""
@@ -183,64 +174,28 @@ class Run:
           every: look at the state whenever the number of steps since the start of the run is a
             multiple of this; None for epochs in one piece.
           watch: called then with (state, number of steps, means of the metrics since the last
-            call or the start of the epoch); it must neither keep nor change the state.
+            call or the start of the epoch); it must neither keep nor change the state. A run that
+            resumes at such a step calls it once more.
         """
-        if self.epoch:
-            self.note(f"resuming after epoch {self.epoch}")
+        if self.step:
+            position = self._trainer.progress.position
+            within = f", step {position} of the next" if position else ""
+            self.note(f"resuming after epoch {self.epoch}{within}")
         with console.progress_bar(self.num_epochs, self.epoch) as bar:
             while self.epoch < self.num_epochs and not self._stopped:
-                raise_if_interrupted()
-                record = self._train_epoch(every, watch)
-                rate = len(self._train_images) / record["seconds"]
+                record = self._trainer.train_epoch(every, watch)
+                self.steps = dict(self._trainer.progress.steps)
+                self.history.append(record)
+                rate = self._trainer.num_images / record["seconds"]
                 self.note(epoch_line(record, self.num_epochs, rate))
                 yield self.state
-                self._save(record)
+                with deferred():  # records and checkpoint
+                    self._workdir.append(record)
+                    self._tensorboard.write_record(record)
+                    self._trainer.finish_epoch(record)
                 self._report.update()
                 bar.set_postfix_str(f"loss {short(headline(record))}, {rate:,.0f} images/s")
                 bar.update()
-
-    def _train_epoch(self, every: int | None, watch: Watch | None) -> dict[str, Any]:
-        """Trains and evaluates for one epoch; its record."""
-        epoch = self.epoch + 1
-        given = (self.learner, self.state, self._train_images, self.key("train", epoch))
-        if every is None or watch is None:
-            trained = whole_epoch(*given, self._train_labels)
-        else:
-            before = self.history[-1]["step"] if self.history else 0
-            trained = epoch_in_stretches(
-                *given, self._train_labels, every=every, watch=watch, steps_before=before
-            )
-        self.steps = trained.steps
-        # The same key every epoch: the estimate's noise then does not move the curve.
-        test = self.learner.evaluate(
-            trained.state, self.test.images, self.key("evaluate"), **self._test_labels
-        )
-        record = {
-            "epoch": epoch,
-            "step": epoch * trained.num_steps,
-            "seconds": round(trained.seconds, 4),
-            **named("train", means_over_images(trained.steps)),
-            **named("test", {name: float(value) for name, value in test.items()}),
-        }
-        broken = [name for name, value in record.items() if not np.isfinite(value)]
-        if broken:
-            raise UserError(
-                f"{', '.join(broken)} became {record[broken[0]]} in epoch {epoch}: "
-                "lower the learning rate (--learning-rate)"
-            )
-        self._progress = Progress(trained.state, epoch, self._seconds())
-        self.history.append(record)
-        return record
-
-    def _save(self, record: dict[str, Any]) -> None:
-        self._workdir.append(record)
-        self._tensorboard.write_record(record)
-        self._progress = self._progress._replace(seconds=self._seconds())
-        metadata = record | {"epoch": self.epoch, "seconds": self._progress.seconds}
-        self._checkpoints.save(record["step"], self.state, metadata)
-
-    def _seconds(self) -> float:
-        return self._seconds_before + time.perf_counter() - self._started
 
     def __enter__(self) -> "Run":
         return self
@@ -262,16 +217,18 @@ class Run:
         self.note(table_of_run(evaluate_run(run)))
 
     def _leave(self, kind: type[BaseException] | None) -> None:
-        self._checkpoints.close()
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._trainer.save_interrupted()
+        self._trainer.saving.close()
         self._tensorboard.close()
         if kind is None and not self.history:
             self.note(f"no epoch was trained: {printable(self.workdir)} has no results")
             return
         if kind is None:
             about = {"system": self.config["system"], "dataset": self.dataset.name}
-            timings = self._seconds(), self._compile_seconds.total
+            timings = self._trainer.seconds(), self._compile_seconds.total
             self._workdir.write_summary(about | summary(self.history, *timings))
-            if self._evaluates:
+            if self._settings.evaluate:
                 self._evaluate()
             write_report(self.workdir)
             self._display.show_all(self._workdir.last_pictures())
@@ -281,6 +238,6 @@ class Run:
             write_report(self.workdir)
         if issubclass(kind, KeyboardInterrupt):
             self.note(
-                f"interrupted: {printable(self.workdir)} resumes from its last whole epoch "
-                "with the same command"
+                f"interrupted: {printable(self.workdir)} resumes after step "
+                f"{self._trainer.saving.last or 0} with the same command"
             )

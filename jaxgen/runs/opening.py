@@ -14,10 +14,13 @@ from jaxgen.errors import UserError
 from jaxgen.runs import initial_weights
 from jaxgen.runs.backend import first_device
 from jaxgen.runs.loop import Run
+from jaxgen.runs.saving import Settings
+from jaxgen.runs.validation import with_validation
 from jaxgen.runs.workdir import Workdir
 from jaxgen.types import Dataset, Learner, PyTree
 
 MAX_SEED = 2**32 - 1
+DEFAULTS = Settings()
 
 
 def open_run(
@@ -34,8 +37,9 @@ def open_run(
     following: Sequence[str] = (),
     state: PyTree | None = None,
     init_from: str | os.PathLike[str] | None = None,
-    pictures: bool = True,
-    evaluate: bool = False,
+    validation_fraction: float = 0.0,
+    on_nonfinite: str = "stop",
+    settings: Settings = DEFAULTS,
     overwrite: bool = False,
 ) -> Run:
     """Opens a new run, or one to resume.
@@ -55,8 +59,9 @@ def open_run(
       following: hyperparameters that follow from num_epochs and may change with it.
       state: a state whose weights to start from; None for random ones.
       init_from: the same from a workdir or a file.
-      pictures: whether the run draws pictures.
-      evaluate: whether it is evaluated when it is finished.
+      validation_fraction: share of the training images that is held out for validation.
+      on_nonfinite: "stop" or "skip": what becomes of an update that is not finite.
+      settings: how the run is saved and shown.
       overwrite: delete an earlier run in workdir first.
 
     Raises:
@@ -64,8 +69,13 @@ def open_run(
     """
     _checks.whole_number("--num-epochs", num_epochs)
     _checks.whole_number("--seed", seed, 0, MAX_SEED)
+    _checks.one_of("--on-nonfinite", on_nonfinite, ("stop", "skip"))
+    dataset = with_validation(dataset, validation_fraction)
+    settings = settings.checked(dataset)
     num_examples = count_examples(dataset, num_examples)
     check_fit(learner, dataset)
+    if on_nonfinite == "skip":
+        learner = learner.require("skipping_nonfinite")()
     first_device()
     jax.eval_shape(learner.init, jax.random.key(0))  # the networks check their sizes when traced
     folder = expanded(workdir)
@@ -83,6 +93,8 @@ def open_run(
         origin=origin,
         initial_weights=start.record,
     )
+    config |= {"validation_fraction": validation_fraction} if validation_fraction else {}
+    config |= {"on_nonfinite": on_nonfinite} if on_nonfinite != "stop" else {}
     opened = Workdir(folder, config, overwrite, following)
     try:
         run = Run(
@@ -90,8 +102,7 @@ def open_run(
             dataset,
             opened,
             initial_state=start.initial_state,
-            pictures=pictures,
-            evaluate=evaluate,
+            settings=settings,
         )
     except BaseException:
         opened.close()

@@ -11,6 +11,7 @@ from jaxgen.runs.backend import first_device, keep_compiled_programs
 from jaxgen.runs.console import in_notebook
 from jaxgen.runs.loop import Run
 from jaxgen.runs.opening import count_examples, open_run
+from jaxgen.runs.validation import with_validation
 from jaxgen.types import Dataset, Learner
 
 
@@ -53,8 +54,9 @@ def start(
         origin=parts.origin,
         following=parts.following,
         init_from=asked.init_from,
-        pictures=asked.pictures,
-        evaluate=asked.evaluate,
+        validation_fraction=asked.validation_fraction,
+        on_nonfinite=asked.on_nonfinite,
+        settings=asked.settings,
         overwrite=asked.overwrite,
     )
 
@@ -85,7 +87,8 @@ def prepare(asked: flags.CommandLine, system: Callable[..., Learner]) -> Parts:
     first_device()
     keep_compiled_programs()
     dataset, resolution = _load(asked, system)
-    num_examples = count_examples(dataset, asked.num_examples)
+    trained_on = with_validation(dataset, asked.validation_fraction)
+    num_examples = count_examples(trained_on, asked.num_examples)
     known = asked.hyperparameters | _known_from_data(asked, dataset, num_examples)
     batch_size = known["batch_size"]
     if batch_size > num_examples:

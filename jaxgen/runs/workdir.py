@@ -6,7 +6,8 @@ summary.json    final numbers and timings
 report.html     all of it to look at
 images/         pictures
 tensorboard/    the same metrics for TensorBoard
-checkpoints/    the newest states
+checkpoints/    the newest states, and the best where it is asked for
+looks/          what a GAN draws within an epoch, while a checkpoint may return to it
 .lock           held by the process that writes here
 """
 

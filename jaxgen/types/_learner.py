@@ -1,5 +1,6 @@
 """Learners: models being fitted."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from jaxgen.errors import UserError
@@ -79,6 +80,9 @@ class Learner(NamedTuple):
       density: p(x, z) and q(z|x).
       log_weights: (state, images, key, num_samples) -> log p(x, z) − log q(z|x) for num_samples
         draws of z from q(z|x), [num_samples, N], nats.
+      skipping_nonfinite: () -> the same learner, whose steps leave out an update where a metric or
+        the new state is not finite. The metric "skipped" is 1 in such a step; its other metrics
+        are what it found, and its num_images is 0.
 
     From `sample` on a field is None where the model has no such function: see `require`.
     """
@@ -97,6 +101,7 @@ class Learner(NamedTuple):
     reconstruct: ReconstructFunction | None = None
     density: Density | None = None
     log_weights: LogWeightsFunction | None = None
+    skipping_nonfinite: "Callable[[], Learner] | None" = None
 
     def require(self, name: str) -> Any:
         """The optional function of that name.

@@ -1,0 +1,208 @@
+"""Training inside a run: one epoch after another, evaluated, saved, and checked to be finite."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgen._process import deferred, raise_if_interrupted
+from jaxgen.errors import UserError
+from jaxgen.runs.reporting import named
+from jaxgen.runs.saving import Saving, Settings, broken_message
+from jaxgen.runs.training import (
+    Pace,
+    Progress,
+    Watch,
+    first_broken,
+    means_over_images,
+    next_stop,
+    wait_until_ready,
+)
+from jaxgen.types import Array, Dataset, Learner, PyTree, Split
+
+
+class Trainer:
+    """A learner, its data on the device, and how far it has come.
+
+    Args:
+      learner: what is trained.
+      dataset: the data.
+      num_examples: train on the first so many images.
+      held_out: names of the splits to evaluate on after each epoch.
+      folder: of the run.
+      settings: when to save.
+      key: (purpose, index) -> a key of the run.
+
+    Attributes:
+      progress: the state and what was done.
+      num_steps: of an epoch.
+      held_out: the splits to evaluate on, their images on the device.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        dataset: Dataset,
+        num_examples: int,
+        held_out: tuple[str, ...],
+        folder: Path,
+        settings: Settings,
+        key: Callable[..., Array],
+    ):
+        self._learner = learner
+        self._folder = folder
+        self._key = key
+        self._checkpoint_every = settings.checkpoint_every
+        self._keep_best = settings.keep_best
+        self._pace = Pace()
+        self.num_steps = -(-num_examples // learner.images_per_step)
+        self._images = jax.device_put(dataset.train.images[:num_examples])
+        self._labels = labels_of(learner, dataset.train.labels, num_examples)
+        self.held_out = {
+            name: Split(jax.device_put(dataset.splits[name].images), dataset.splits[name].labels)
+            for name in held_out
+        }
+        self.saving = Saving(folder / "checkpoints", settings)
+        self._started = time.perf_counter()
+        self._seconds_before = 0.0
+        self._resumed = False
+        self.progress = Progress(None)
+
+    def begin(self, initial_state: Callable[[Array], PyTree]) -> None:
+        """Takes the newest checkpoint, or initial weights where there is none."""
+        init_key = self._key("init")
+        template = jax.eval_shape(self._learner.init, init_key)
+        self._check_metric(template)
+        found = self.saving.restore(template)
+        self.progress = found or Progress(initial_state(init_key))
+        self._resumed = found is not None
+        self._seconds_before = self.progress.seconds
+
+    def _check_metric(self, state: PyTree) -> None:
+        """Raises UserError unless the metric that the best is chosen by is one of evaluation."""
+        chosen = (self._keep_best or "").removeprefix("validation/")
+        if not chosen:
+            return
+        images, labels = self.held_out["validation"]
+        given = labels_of(self._learner, labels)
+        key = self._key("validation")
+        names = sorted(jax.eval_shape(self._learner.evaluate, state, images, key, **given))
+        if chosen not in names:
+            raise UserError(f"expected --keep-best among {', '.join(names)}, got {chosen}")
+
+    @property
+    def step(self) -> int:
+        """How many steps the state has seen."""
+        return self.progress.epoch * self.num_steps + self.progress.position
+
+    @property
+    def num_images(self) -> int:
+        """Training images."""
+        return len(self._images)
+
+    def seconds(self) -> float:
+        """Of the run, over all its processes."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def train_epoch(self, every: int | None, watch: Watch | None) -> dict[str, Any]:
+        """Trains and evaluates until the end of an epoch.
+
+        Args:
+          every: call `watch` at multiples of this number of steps.
+          watch: see `Run.epochs`.
+
+        Returns:
+          The record of the epoch. It counts as finished only after `finish_epoch`.
+
+        Raises:
+          UserError: a metric is not finite.
+          KeyboardInterrupt: between two stretches, or during the evaluation.
+        """
+        before = self.progress.epoch * self.num_steps
+        looks = every if watch else None
+        everies = [number for number in (looks, self._checkpoint_every) if number]
+
+        def look() -> None:
+            position = self.progress.position
+            if looks and watch and position and (before + position) % looks == 0:
+                since = slice(max(0, position - looks), position)
+                newest = {name: values[since] for name, values in self.progress.steps.items()}
+                watch(self.progress.state, before + position, means_over_images(newest))
+
+        if self._resumed:  # it may have been interrupted between a step and the look at it
+            self._resumed = False
+            look()
+        while self.progress.position < self.num_steps:
+            raise_if_interrupted()
+            position, most = self.progress.position, self._pace.steps
+            stop = next_stop(position, self.num_steps, most, before, everies)
+            self._train_stretch(position, stop)
+            look()
+            saves = self._checkpoint_every
+            if saves and (before + stop) % saves == 0 and stop < self.num_steps:
+                self.saving.save(self.step, self._timed())
+        record = {
+            "epoch": self.progress.epoch + 1,
+            "step": self.step,
+            "seconds": round(self.progress.epoch_seconds, 4),
+            **named("train", means_over_images(self.progress.steps)),
+        }
+        for name, split in self.held_out.items():
+            record |= named(name, self._evaluate(name, split))
+        for name, value in record.items():
+            if not np.isfinite(value):
+                raise self._broken(self.step, name, value)
+        return record
+
+    def finish_epoch(self, record: Mapping[str, Any]) -> None:
+        """Counts the epoch as finished, and starts to save it."""
+        self.progress = Progress(self.progress.state, record["epoch"], seconds=self.seconds())
+        self.saving.save(record["step"], self.progress, record)
+
+    def save_interrupted(self) -> None:
+        """Saves what has been done since the newest checkpoint."""
+        self.saving.save_interrupted(self.step, self._timed())
+
+    def _train_stretch(self, start: int, stop: int) -> None:
+        before, began = self.progress, time.perf_counter()
+        key = self._key("train", before.epoch + 1)
+        with deferred():  # the state is donated: its successor has to be in place
+            state, steps = self._learner.epoch(
+                before.state, self._images, key, start=start, stop=stop, **self._labels
+            )
+            self.progress = before._replace(state=state, pending=(start, stop, steps))
+        wait_until_ready(steps)
+        settled = self.progress.settled()
+        seconds = time.perf_counter() - began
+        self._pace.measured(stop - start, seconds)
+        self.progress = settled._replace(epoch_seconds=before.epoch_seconds + seconds)
+        if broken := first_broken(self.progress.steps):
+            step, name, value = broken
+            raise self._broken(before.epoch * self.num_steps + step + 1, f"train/{name}", value)
+
+    def _evaluate(self, name: str, split: Split) -> dict[str, float]:
+        # The same key every epoch: the estimate's noise then does not move the curve.
+        key = self._key("evaluate" if name == "test" else name)
+        labels = labels_of(self._learner, split.labels)
+        metrics = self._learner.evaluate(self.progress.state, split.images, key, **labels)
+        wait_until_ready(metrics)
+        return {name: float(value) for name, value in metrics.items()}
+
+    def _broken(self, step: int, metric: str, value: float) -> UserError:
+        epoch = self.progress.epoch + 1
+        return UserError(broken_message(step, epoch, metric, value, self.saving.last, self._folder))
+
+    def _timed(self) -> Progress:
+        return self.progress._replace(seconds=self.seconds())
+
+
+def labels_of(
+    learner: Learner, labels: np.ndarray | None, count: int | None = None
+) -> dict[str, Any]:
+    """The first `count` labels as a keyword argument, where the learner is conditional."""
+    if labels is None or not learner.num_classes:
+        return {}
+    return {"labels": jax.device_put(labels[:count])}
