@@ -1,5 +1,9 @@
 """Runs that are interrupted within an epoch end as if nothing had happened."""
 
+import subprocess
+import sys
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -310,3 +314,26 @@ def test_a_stretch_lasts_about_three_seconds(monkeypatch):
     assert pace.steps == 3000
     pace.measured(10, 60.0)
     assert pace.steps == 1
+
+
+BUSY = """
+import jax, jax.numpy as jnp, os, signal, threading, time
+from jaxgen import runs
+from jaxgen.runs.training import wait_until_ready
+
+def main():
+    x = jnp.ones((1000, 1000))
+    product = jax.jit(lambda x: jax.lax.fori_loop(0, 3000, lambda _, y: x @ y / 1000, x))
+    threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    wait_until_ready(product(x))
+    print("not interrupted")
+
+runs.command(main)
+"""
+
+
+def test_a_signal_during_a_long_computation_ends_with_its_code():
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", BUSY], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+    assert time.monotonic() - start < 20  # the computation takes longer

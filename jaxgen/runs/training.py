@@ -4,6 +4,10 @@ A stretch is one call of `learner.epoch` with `start` and `stop`. All stretches 
 program, and give the same bits as an epoch in one piece.
 """
 
+import atexit
+import contextlib
+import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -118,10 +122,22 @@ def next_stop(
 
 def wait_until_ready(arrays: PyTree) -> None:
     """Waits for a computation in such a way that signals are heard meanwhile."""
-    leaves: list[Any] = jax.tree.leaves(arrays)
-    for array in leaves:
-        while isinstance(array, jax.Array) and not array.is_ready():  # pyright: ignore[reportAttributeAccessIssue]
+    leaves: list[Any] = [x for x in jax.tree.leaves(arrays) if isinstance(x, jax.Array)]
+    try:
+        while not all(leaf.is_ready() for leaf in leaves):
             time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt as interrupt:
+        atexit.register(_leave_while_computing, leaves, getattr(interrupt, "code", 130))
+        raise
+
+
+def _leave_while_computing(arrays: list[Any], code: int) -> None:
+    """Ends the process at once where XLA still computes, or it crashes while it is torn down."""
+    if not all(array.is_ready() for array in arrays):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(code)
 
 
 def means_over_images(steps: Mapping[str, np.ndarray]) -> dict[str, float]:
