@@ -96,6 +96,12 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="where prepared data sets live")
     parser.add_argument("--animals", type=Path, help="folder of photographs, for vae_animals")
     parser.add_argument("--minutes", type=float, help="stop training after so many minutes")
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=GRACE_SECONDS,
+        help="seconds after that for evaluations (default: %(default)s)",
+    )
     parser.add_argument("--parallel", type=int, default=1, help="runs at once")
     parser.add_argument("--twins-parallel", type=int, default=0, help="PyTorch twins besides them")
     parser.add_argument("--num-epochs", type=int, help="at most so many, to try it out")
@@ -122,7 +128,7 @@ def main() -> None:
             given.num_epochs,
             given.num_examples,
         )
-        deadline = runs.Deadline(given.minutes, GRACE_SECONDS)
+        deadline = runs.Deadline(given.minutes, given.grace)
         reproduce(place, rows, given.twins_parallel, deadline)
 
 

@@ -123,7 +123,7 @@ def test_a_run_that_the_time_stops_is_recorded_with_its_share_and_resumes(place:
     runs.reproduce(place, ROW, 0, runs.Deadline(None, 0))
     record = record_of(place)
     assert (record["finished"], record["epochs"]) == (True, 4)
-    assert record["seconds"]["training"] >= before
+    assert record["seconds"]["training"] > before
     assert [point["epoch"] for point in record["curve"]] == [1, 2, 3, 4]
 
 

@@ -174,8 +174,8 @@ def _record(
         "evaluations": evaluations,
         "seconds": {
             "epochs": round(sum(entry["seconds"] for entry in history), 2),
-            "training": round(seconds["training"], 1),
-            "evaluation": round(seconds["evaluation"], 1),
+            "training": round(seconds["training"], 3),
+            "evaluation": round(seconds["evaluation"], 3),
         },
         "machine": {
             "processor": measuring.processor(),
