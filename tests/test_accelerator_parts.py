@@ -192,4 +192,4 @@ def test_the_section():
         "**1.00** (1.00 to 1.00) | **2.00** (2.00 to 3.00) |" in text
     )
     assert "Not measured, no answer within 2 s: vae_mnist (jaxgen, step)." in text
-    assert "Not measured, because the time was over: `loops`." in text
+    assert "The part `loops` was skipped: 1 s were left, 35 expected." in text

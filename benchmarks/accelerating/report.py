@@ -1,5 +1,6 @@
 """The results of an accelerator as a section of docs/race.md."""
 
+import re
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from benchmarks.measuring import markdown, ratios, spread
 
 TITLE = "## On a GPU"
+NOT_COMPARED = ["not compared"]  # what a race says of sides that were not measured
 SIDES = {
     "torch_eager": "PyTorch, eager",
     "torch_compile": "torch.compile",
@@ -30,12 +32,18 @@ def section(result: dict[str, Any]) -> str:
         if part is None:
             continue
         lines += table(part["rows"]) if part["rows"] else []
-        if part["state"] != "done" and part["rows"]:
-            lines.append(f"The time ended during the part `{name}`.")
-    skipped = [f"`{n}`" for n, part in result["parts"].items() if not part["rows"]]
-    if skipped:
-        lines.append(f"Not measured, because the time was over: {', '.join(skipped)}.")
+        if part["state"] != "done":
+            lines.append(f"The part `{name}` was {part['state']}: {reasons(part['error'])}.")
     return "\n\n".join(line for line in lines if line)
+
+
+def reasons(error: str) -> str:
+    """Why a part did not end, with processes that ended alike counted."""
+    parts = [re.sub(r"^process \d+ of \d+: ", "", part) for part in error.split("; ")]
+    counts = {part: parts.count(part) for part in parts}
+    return "; ".join(
+        part if count == 1 else f"{count} processes {part}" for part, count in counts.items()
+    )
 
 
 def agreement(rows: dict[str, Any]) -> list[str]:
@@ -82,7 +90,9 @@ def race(rows: dict[str, Any]) -> list[str]:
         differing = [
             f"{name}: {'; '.join(entry['disagreement'])}"
             for name, entry in systems.items()
-            if entry.get("disagreement") and not entry.get("failures") and precision == "float32"
+            if entry.get("disagreement")
+            and precision == "float32"
+            and not (entry.get("failures") and entry["disagreement"] == NOT_COMPARED)
         ]
         lines += [f"Sides that differ: {'; '.join(differing)}."] if differing else []
     return lines
