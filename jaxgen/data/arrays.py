@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxgen._checks import check_labels, check_pixels
+from jaxgen.data.holding_out import divided
 from jaxgen.data.storage.fingerprints import fingerprint
 from jaxgen.errors import UserError
 from jaxgen.types import Dataset, Split
@@ -154,16 +155,8 @@ def _hold_out(train: Split) -> dict[str, Split]:
         raise UserError(
             "expected at least two train_images, to hold one out, got 1: pass test_images"
         )
-    # The raw numbers of a bit generator are the same in every version of NumPy.
-    draws = np.random.PCG64(0).random_raw(number)
-    held_out = np.zeros(number, bool)
-    held_out[np.argsort(draws, kind="stable")[: max(1, number // _HELD_OUT)]] = True
-
-    def part(chosen: np.ndarray) -> Split:
-        images, labels = train
-        return Split(images[chosen], None if labels is None else labels[chosen])
-
-    return {"train": part(~held_out), "test": part(held_out)}
+    kept, held_out = divided(train, max(1, number // _HELD_OUT))
+    return {"train": kept, "test": held_out}
 
 
 def _check_agreement(splits: Mapping[str, Split]) -> None:

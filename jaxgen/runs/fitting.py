@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxgen import data
 from jaxgen.runs.loading import TrainedRun
 from jaxgen.runs.opening import open_run
 from jaxgen.runs.pictures import standard_pictures
@@ -93,7 +94,7 @@ def fit(
     """
     run = open_run(
         learner,
-        dataset,
+        data.with_validation(dataset, validation_fraction),
         num_epochs=num_epochs,
         workdir=workdir,
         seed=seed,
@@ -102,7 +103,7 @@ def fit(
         hyperparameters=hyperparameters,
         state=state,
         init_from=init_from,
-        validation_fraction=validation_fraction,
+        origin={"validation_fraction": validation_fraction} if validation_fraction else None,
         on_nonfinite=on_nonfinite,
         settings=Settings(
             pictures=pictures, checkpoint_every=checkpoint_every, keep=keep, keep_best=keep_best

@@ -66,7 +66,7 @@ class TrainedRun:
                 f"expected the data that {printable(self.workdir)} was trained on, found others "
                 f"under {config['dataset']}: restore them"
             )
-        return dataset
+        return data.with_validation(dataset, config.get("validation_fraction", 0.0))
 
 
 def load(

@@ -15,7 +15,6 @@ from jaxgen.runs import initial_weights
 from jaxgen.runs.backend import first_device
 from jaxgen.runs.loop import Run
 from jaxgen.runs.saving import Settings
-from jaxgen.runs.validation import with_validation
 from jaxgen.runs.workdir import Workdir
 from jaxgen.types import Dataset, Learner, PyTree
 
@@ -37,7 +36,6 @@ def open_run(
     following: Sequence[str] = (),
     state: PyTree | None = None,
     init_from: str | os.PathLike[str] | None = None,
-    validation_fraction: float = 0.0,
     on_nonfinite: str = "stop",
     settings: Settings = DEFAULTS,
     overwrite: bool = False,
@@ -59,7 +57,6 @@ def open_run(
       following: hyperparameters that follow from num_epochs and may change with it.
       state: a state whose weights to start from; None for random ones.
       init_from: the same from a workdir or a file.
-      validation_fraction: share of the training images that is held out for validation.
       on_nonfinite: "stop" or "skip": what becomes of an update that is not finite.
       settings: how the run is saved and shown.
       overwrite: delete an earlier run in workdir first.
@@ -70,7 +67,6 @@ def open_run(
     _checks.whole_number("--num-epochs", num_epochs)
     _checks.whole_number("--seed", seed, 0, MAX_SEED)
     _checks.one_of("--on-nonfinite", on_nonfinite, ("stop", "skip"))
-    dataset = with_validation(dataset, validation_fraction)
     settings = settings.checked(dataset)
     num_examples = count_examples(dataset, num_examples)
     check_fit(learner, dataset)
@@ -79,9 +75,8 @@ def open_run(
     first_device()
     jax.eval_shape(learner.init, jax.random.key(0))  # the networks check their sizes when traced
     folder = expanded(workdir)
-    start = initial_weights.start_of(
-        learner, system, state, init_from, None if overwrite else folder
-    )
+    earlier = None if overwrite else folder
+    start = initial_weights.start_of(learner, system, state, init_from, earlier)
     config = configuration(
         learner,
         dataset,
@@ -92,32 +87,31 @@ def open_run(
         hyperparameters=hyperparameters,
         origin=origin,
         initial_weights=start.record,
+        on_nonfinite=on_nonfinite,
     )
-    config |= {"validation_fraction": validation_fraction} if validation_fraction else {}
-    config |= {"on_nonfinite": on_nonfinite} if on_nonfinite != "stop" else {}
     opened = Workdir(folder, config, overwrite, following)
     try:
-        run = Run(
-            learner,
-            dataset,
-            opened,
-            initial_state=start.initial_state,
-            settings=settings,
-        )
+        run = Run(learner, dataset, opened, initial_state=start.initial_state, settings=settings)
     except BaseException:
         opened.close()
         raise
+    _announce(run)
+    return run
+
+
+def _announce(run: Run) -> None:
+    """Says what is trained on what, and what its loss is not."""
+    density = run.learner.density
     run.note(
-        f"{run.name}: {num_examples:,} training and {len(dataset.test.images):,} test images of "
-        f"{'x'.join(map(str, learner.image_shape))}, {first_device().device_kind}, "
-        f"into {printable(folder)}"
+        f"{run.name}: {run.config['num_examples']:,} training and {len(run.test.images):,} test "
+        f"images of {'x'.join(map(str, run.image_shape))}, {first_device().device_kind}, "
+        f"into {printable(run.workdir)}"
     )
-    if learner.density is not None and learner.density.unnormalized is not None:
+    if density is not None and density.unnormalized is not None:
         run.note(
-            f"{learner.density.unnormalized}: loss and elbo compare models of one kind, but are no "
+            f"{density.unnormalized}: loss and elbo compare models of one kind, but are no "
             "bounds on a log-likelihood"
         )
-    return run
 
 
 def configuration(
@@ -131,6 +125,7 @@ def configuration(
     hyperparameters: Mapping[str, Any] | None,
     origin: Mapping[str, Any] | None = None,
     initial_weights: Mapping[str, Any] | None = None,
+    on_nonfinite: str = "stop",
 ) -> dict[str, Any]:
     """What config.json of a run contains: everything that it depends on.
 
@@ -150,6 +145,8 @@ def configuration(
         **_recordable(hyperparameters or {}),
         "image_shape": learner.image_shape,
         **(initial_weights or {}),
+        # Where it is the default it is left out, as in runs of earlier versions.
+        **({"on_nonfinite": on_nonfinite} if on_nonfinite != "stop" else {}),
         **_surroundings(),
     }
 

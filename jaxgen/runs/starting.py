@@ -11,7 +11,6 @@ from jaxgen.runs.backend import first_device, keep_compiled_programs
 from jaxgen.runs.console import in_notebook
 from jaxgen.runs.loop import Run
 from jaxgen.runs.opening import count_examples, open_run
-from jaxgen.runs.validation import with_validation
 from jaxgen.types import Dataset, Learner
 
 
@@ -54,7 +53,6 @@ def start(
         origin=parts.origin,
         following=parts.following,
         init_from=asked.init_from,
-        validation_fraction=asked.validation_fraction,
         on_nonfinite=asked.on_nonfinite,
         settings=asked.settings,
         overwrite=asked.overwrite,
@@ -65,7 +63,7 @@ class Parts(NamedTuple):
     """What a command line of a system's run comes to, once the data are known.
 
     Attributes:
-      dataset: the data.
+      dataset: the data, with a validation split where one was asked for.
       hyperparameters: all keyword arguments of the system.
       origin: what config.json is to record of where the data come from.
       following: hyperparameters that follow from the number of epochs.
@@ -87,8 +85,8 @@ def prepare(asked: flags.CommandLine, system: Callable[..., Learner]) -> Parts:
     first_device()
     keep_compiled_programs()
     dataset, resolution = _load(asked, system)
-    trained_on = with_validation(dataset, asked.validation_fraction)
-    num_examples = count_examples(trained_on, asked.num_examples)
+    dataset = data.with_validation(dataset, asked.validation_fraction)
+    num_examples = count_examples(dataset, asked.num_examples)
     known = asked.hyperparameters | _known_from_data(asked, dataset, num_examples)
     batch_size = known["batch_size"]
     if batch_size > num_examples:
@@ -99,6 +97,8 @@ def prepare(asked: flags.CommandLine, system: Callable[..., Learner]) -> Parts:
     origin: dict[str, Any] = {"data_dir": None if asked.data_dir is None else str(asked.data_dir)}
     if resolution is not None:
         origin |= {"resolution": resolution, "fit": asked.fit}
+    if asked.validation_fraction:
+        origin["validation_fraction"] = asked.validation_fraction
     follows = asked.hyperparameters.get("num_steps", 0) is None
     return Parts(dataset, known, origin, ("num_steps",) if follows else ())
 

@@ -1,11 +1,9 @@
-"""A validation split held out of the training images."""
+"""Images held out of a split, by a choice that is the same everywhere."""
 
 import numpy as np
 
 from jaxgen.errors import UserError
 from jaxgen.types import Dataset, Split
-
-SEED = 0  # the same images are held out in every run, so that runs can be compared
 
 
 def with_validation(dataset: Dataset, fraction: float) -> Dataset:
@@ -13,7 +11,7 @@ def with_validation(dataset: Dataset, fraction: float) -> Dataset:
 
     Args:
       dataset: the data.
-      fraction: of the training images, chosen at random under a fixed seed; 0 to change nothing.
+      fraction: of the training images, chosen as `divided` does; 0 to change nothing.
 
     Returns:
       A data set whose "train" has the other images, in their order.
@@ -39,12 +37,23 @@ def with_validation(dataset: Dataset, fraction: float) -> Dataset:
             f"expected --validation-fraction to leave images on both sides, got {fraction} of "
             f"{number} images: choose another fraction"
         )
-    held_out = np.zeros(number, bool)
-    held_out[np.random.default_rng(SEED).permutation(number)[:count]] = True
-    images, labels = dataset.train
+    kept, held_out = divided(dataset.train, count)
+    return dataset._replace(splits={**dataset.splits, "train": kept, "validation": held_out})
+
+
+def divided(split: Split, count: int) -> tuple[Split, Split]:
+    """A split without `count` of its images, and these: the same ones in every process.
+
+    They are chosen at random under a fixed seed; both parts are in the order of the split.
+    """
+    number = len(split.images)
+    # The raw numbers of a bit generator are the same in every version of NumPy.
+    draws = np.random.PCG64(0).random_raw(number)
+    chosen = np.zeros(number, bool)
+    chosen[np.argsort(draws, kind="stable")[:count]] = True
 
     def part(rows: np.ndarray) -> Split:
+        images, labels = split
         return Split(images[rows], None if labels is None else labels[rows])
 
-    splits = {**dataset.splits, "train": part(~held_out), "validation": part(held_out)}
-    return dataset._replace(splits=splits)
+    return part(~chosen), part(chosen)
