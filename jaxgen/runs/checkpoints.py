@@ -17,11 +17,10 @@ from typing import Any, NamedTuple, Self
 from jaxgen._files import one_line_errors, printable, reason
 from jaxgen.errors import UserError
 from jaxgen.runs import _checkpoint_files as files
+from jaxgen.runs._best import best_first
 from jaxgen.types import PyTree
 
 REMEDY = "free the space, change the permissions, or choose another --workdir"
-# Metrics whose last word is one of these are better when they are larger.
-RISING = ("elbo", "likelihood", "accuracy")
 TEMPORARY = ".tmp"
 REPLACED = f".replaced{TEMPORARY}"
 
@@ -137,8 +136,7 @@ class Checkpoints:
         Args and errors are those of `restore_latest`.
         """
         self.wait()
-        values = self._values()
-        return self._first_undamaged(sorted(values, key=self._rank(values)), template)
+        return self._first_undamaged(self._best_first(), template)
 
     def restore_step(self, step: int, template: PyTree) -> Checkpoint | None:
         """The checkpoint of one step; None where there is none.
@@ -220,7 +218,7 @@ class Checkpoints:
             raise
         files.sync_folder(self._directory)
         self._newest = step
-        kept = {*self.steps()[-self._keep :], *self._best()}
+        kept = {*self.steps()[-self._keep :], *self._best_first()[:1]}
         for old in self.steps():
             if old not in kept:
                 self._remove(old)
@@ -247,22 +245,7 @@ class Checkpoints:
             "ones: restore the folder from a copy, or start over with --overwrite"
         )
 
-    def _best(self) -> list[int]:
-        """The step of the best checkpoint, if there is one."""
-        values = self._values()
-        return [min(values, key=self._rank(values))] if values else []
-
-    def _values(self) -> dict[int, float]:
-        """step -> its value of `keep_best`, of the checkpoints that have one."""
-        values = {}
-        metric = self._keep_best
-        for step in self.steps() if metric else []:
-            value = self.record_of(step).get(metric or "")
-            if isinstance(value, int | float) and value == value:
-                values[step] = value
-        return values
-
-    def _rank(self, values: Mapping[int, float]) -> Callable[[int], tuple[float, int]]:
-        """A key that sorts the best first, and the newer of two equal ones."""
-        rising = (self._keep_best or "").replace("_", "/").split("/")[-1] in RISING
-        return lambda step: (-values[step] if rising else values[step], -step)
+    def _best_first(self) -> list[int]:
+        """The steps that have a value of `keep_best`, the best first."""
+        metric = self._keep_best or ""
+        return best_first({s: self.record_of(s).get(metric) for s in self.steps()}, metric)
