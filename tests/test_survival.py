@@ -1,5 +1,6 @@
 """Runs that are interrupted within an epoch end as if nothing had happened."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -157,7 +158,13 @@ def test_the_best_on_a_validation_split_is_kept(start, tmp_path):
     steps = {int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert steps == {4 * best, 16}
     assert int(loaded.state.step) == 4 * best
-    assert runs.load(tmp_path / "run").history[-1]["epoch"] == 4
+    last = runs.load(tmp_path / "run")
+    assert last.history[-1]["epoch"] == 4
+    # What is evaluated later has the same split.
+    for name in ("train", "validation"):
+        np.testing.assert_array_equal(
+            last.dataset.splits[name].images, run.dataset.splits[name].images
+        )
 
 
 @pytest.mark.parametrize(
@@ -337,3 +344,50 @@ def test_a_signal_during_a_long_computation_ends_with_its_code():
     done = subprocess.run([sys.executable, "-c", BUSY], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
     assert time.monotonic() - start < 20  # the computation takes longer
+
+
+def test_a_second_signal_in_the_midst_of_a_step_saves_nothing_and_loses_nothing(start, tmp_path):
+    """The state is donated then: there is none to save, and no traceback about that."""
+    with pytest.raises(KeyboardInterrupt), start("vae_mnist", tmp_path / "run") as run:
+        epoch = run.learner.epoch
+
+        def interrupted(state, *args, **words):
+            found = epoch(state, *args, **words)
+            if words["start"] == 2:
+                raise KeyboardInterrupt
+            return found
+
+        run._trainer._learner = run.learner._replace(epoch=interrupted)
+        for _ in run.epochs():
+            pass
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+WAITING = """
+import time
+from jaxgen import _process
+
+_process.LEAVE_SECONDS = 0.5
+
+def main():
+    with _process.deferred():  # as a compilation, in which no handler runs
+        print("ready", flush=True)
+        time.sleep(60)
+
+_process.command(main)
+"""
+
+
+def test_a_command_leaves_what_it_waits_for_after_some_seconds():
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "SIGTERM, in the midst of a compilation" in error

@@ -6,9 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgen.types import Array, Metrics, PyTree
-
-SKIPPED = "skipped"
+from jaxgen.types import SKIPPED, Array, Metrics, PyTree
 
 
 def skipping_nonfinite(

@@ -98,15 +98,12 @@ class Saving:
         self._checkpoints.save(step, progress.state, described)
         self._saved = step
 
-    def save_interrupted(self, step: int, progress: Progress) -> bool:
-        """Saves what was done since the newest checkpoint, unless it is broken; whether it did."""
-        if not progress.position or step == self._saved:
-            return False
-        settled = progress.settled()
-        if first_broken(settled.steps) is not None:
-            return False
-        self.save(step, settled)
-        return True
+    def save_interrupted(self, step: int, progress: Progress) -> None:
+        """Saves what was done since the newest checkpoint, unless it is not finite."""
+        if progress.position and step != self._saved:
+            settled = progress.settled()
+            if first_broken(settled.steps) is None:
+                self.save(step, settled)
 
     def close(self) -> None:
         """Waits for the last checkpoint."""

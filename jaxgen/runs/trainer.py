@@ -68,7 +68,7 @@ class Trainer:
         self.saving = Saving(folder / "checkpoints", settings)
         self._started = time.perf_counter()
         self._seconds_before = 0.0
-        self._resumed = False
+        self._resumed = self._donated = False
         self.progress = Progress(None)
 
     def begin(self, initial_state: Callable[[Array], PyTree]) -> None:
@@ -163,17 +163,23 @@ class Trainer:
         self.saving.save(record["step"], self.progress, record)
 
     def save_interrupted(self) -> None:
-        """Saves what has been done since the newest checkpoint."""
-        self.saving.save_interrupted(self.step, self._timed())
+        """Saves what has been done since the newest checkpoint.
+
+        Not after a second signal that came while the state was donated: then there is none.
+        """
+        if not self._donated:
+            self.saving.save_interrupted(self.step, self._timed())
 
     def _train_stretch(self, start: int, stop: int) -> None:
         before, began = self.progress, time.perf_counter()
         key = self._key("train", before.epoch + 1)
         with deferred():  # the state is donated: its successor has to be in place
+            self._donated = True
             state, steps = self._learner.epoch(
                 before.state, self._images, key, start=start, stop=stop, **self._labels
             )
             self.progress = before._replace(state=state, pending=(start, stop, steps))
+            self._donated = False
         wait_until_ready(steps)
         settled = self.progress.settled()
         seconds = time.perf_counter() - began

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from jaxgen.errors import UserError
-from jaxgen.types import Array, PyTree
+from jaxgen.types import SKIPPED, Array, PyTree
 
 Watch = Callable[[PyTree, int, dict[str, float]], None]
 
@@ -24,7 +24,6 @@ STRETCH_SECONDS = 3.0  # after a signal a run waits for the end of a stretch
 FIRST_STEPS = 16  # of a stretch whose speed is not yet known
 GROWTH = 16  # of a stretch over the one before, at most
 POLL_SECONDS = 0.001
-SKIPPED = "skipped"  # see Learner.skipping_nonfinite
 
 
 class Progress(NamedTuple):

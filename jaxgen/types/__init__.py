@@ -27,10 +27,17 @@ from jaxgen.types._functions import (
     ReconstructFunction,
     SampleFunction,
 )
-from jaxgen.types._learner import EpochFunction, EvaluateFunction, Learner, StepFunction
+from jaxgen.types._learner import (
+    SKIPPED,
+    EpochFunction,
+    EvaluateFunction,
+    Learner,
+    StepFunction,
+)
 from jaxgen.types._model import EvaluateModelFunction, LossFunction, Model
 
 __all__ = [
+    "SKIPPED",
     "AdversarialModel",
     "Array",
     "CriticLossFunction",

@@ -15,6 +15,8 @@ from jaxgen.types._functions import (
     SampleFunction,
 )
 
+SKIPPED = "skipped"  # the metric of a step whose update was left out
+
 
 class StepFunction(Protocol):
     """(state, images, key, labels) -> (state, metrics)."""
