@@ -286,6 +286,24 @@ def test_no_metric_is_no_best(tmp_path: Path):
         assert checkpoints.steps() == [2]
 
 
+def test_a_save_of_the_same_step_that_is_killed_loses_nothing(tmp_path):
+    state = {"x": jnp.arange(3.0)}
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(4, state, {})
+    # Between the two renames of the next save of step 4 the process is killed.
+    (tmp_path / "4").rename(tmp_path / ".4.replaced.tmp")
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        found = checkpoints.restore_latest(state)
+        assert found is not None
+        assert found.step == 4
+        checkpoints.save(4, {"x": jnp.ones(3)}, {})
+        checkpoints.wait()
+        found = checkpoints.restore_latest(state)
+        assert found is not None
+        np.testing.assert_array_equal(found.state["x"], 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["4"]
+
+
 def test_leftovers_of_killed_processes_are_removed(tmp_path: Path):
     write(tmp_path, 1)
     for name in (".7.1234.tmp", ".2.removed.tmp"):

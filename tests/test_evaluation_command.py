@@ -122,3 +122,11 @@ def test_a_table_leaves_no_run_out():
     assert lines[2][2:] == ["1", "-3.00"]
     missing = evaluation_tables.table_of_runs(configs, [report(-1.0), report(None), report(-3.0)])
     assert missing.splitlines()[1].split()[2:] == ["2", "-"]
+
+
+def test_the_features_that_are_asked_for_are_taken(trained):
+    # Images of 8 by 8 do not fit the classifier: a flag that is ignored would not notice.
+    with pytest.raises(UserError, match=r"images of 28x28x1 for jaxgen's MNIST.*got 8x8x1"):
+        evaluate(trained["b"], "--num-images", "10", "--features", "mnist")
+    evaluate(trained["b"], "--num-images", "10", "--features", "random")
+    assert "random" in report_of(trained["b"])["sample_quality"]["feature_network"]

@@ -53,9 +53,17 @@ def test_a_report_of_two_layers_counts_the_active_units_of_each():
         upper_hidden_sizes=(4,),
         stochastic_layers=2,
     )
-    found = evaluate((learner, learner.init(KEY)), **SETTINGS).report["latents"]
+    state = learner.init(KEY)
+    lower = state.params["lower_encoder"]  # the images decide about its latents, more than before
+    state.params["lower_encoder"] = jax.tree.map(lambda x: 4 * x, lower)
+    found = evaluate((learner, state), **SETTINGS).report["latents"]
     assert found["latent_sizes"] == [3, 2]
-    assert all(0 <= n <= d for n, d in zip(found["active_units_of_layers"], (3, 2), strict=True))
+    _, latents_key, _ = jax.random.split(KEY, 3)
+    observe_key, _ = jax.random.split(latents_key)
+    images = DATA.test.images[:40]
+    activity = evaluation.latent_activity(learner, state, images, observe_key)
+    assert found["active_units_of_layers"] == [int((layer > 0.01).sum()) for layer in activity]
+    assert found["active_units_of_layers"][0] > 0
     row = evaluation_tables.COLUMNS["active units, z₂"]
     assert evaluation_tables._value({"latents": found}, row) == found["active_units_of_layers"][1]
 
