@@ -4,6 +4,7 @@ import functools
 import gzip
 import os
 import shutil
+import signal
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,15 @@ import pytest
 from jaxgen import systems
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Under nohup, or as a background job of a script, the tests inherit ignored signals, and so would
+# the processes that they send signals to.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 DATA = Path(os.environ.get("JAXGEN_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
