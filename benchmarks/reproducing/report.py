@@ -93,7 +93,9 @@ def readme(records: Records) -> str:
             if row.measure == "likelihood":
                 measured += f", log p(x) {_log_likelihoods(found)}"
         epochs = f"{row.num_epochs} epochs, {len(found)} seed{'s' if len(found) > 1 else ''}"
-        lines.append([f"`{row.name}`", epochs, measured])
+        minutes = _mean([record["seconds"]["training"] / 60 for record in found])
+        where = ", ".join(sorted({_machine(record) for record in found}))
+        lines.append([f"`{row.name}`", f"{epochs}, {minutes} min on {where}", measured])
     return _table(("system", "training", "result"), lines)
 
 
@@ -132,7 +134,8 @@ def draw_curves(records: Records, path: Path) -> None:
         published = float(row.published[0].value)
         axes.axhline(published, color=line.get_color(), linestyle="--", linewidth=0.8)
     axes.set(xscale="log", xlabel="share of the published 3,280 epochs", xlim=(None, 1))
-    axes.set_ylabel("held-out bound (nats per image); dashed: published log p(x)")
+    axes.set_ylabel("held-out bound, nats per image")
+    axes.set_title("dashed: published negative log-likelihood", fontsize="medium", loc="left")
     axes.legend()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
