@@ -15,54 +15,22 @@ import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxgen._files import printable
 from jaxgen.errors import UserError
+from jaxgen.runs._leaves import Leaf, placed, stored, type_name
 from jaxgen.types import PyTree
 
 STATE, RECORD, SUMS = "state.safetensors", "checkpoint.json", "SHA256SUMS"
 FORMAT = "jaxgen checkpoint 2"
-# Leaves of other types are stored as their bytes.
-STORED_TYPES = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
-    + "float16 float32 float64 bfloat16".split()
-)
 
 
 class DamagedError(Exception):
     """A checkpoint is not as it was saved; the message says where."""
-
-
-class Leaf(NamedTuple):
-    """One array of a state.
-
-    Attributes:
-      name: its path in the pytree, such as ".params['encoder']['mean']['bias']".
-      dtype: the name of its type; "key<...>" for typed PRNG keys.
-      shape: its shape.
-      array: its value in host memory; the underlying integers of PRNG keys.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    array: np.ndarray
-
-
-def host_leaves(state: PyTree) -> list[Leaf]:
-    """Copies of all leaves in host memory; the state may be donated afterwards."""
-    named = jax.tree_util.tree_leaves_with_path(state)
-    data = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for _, leaf in named]
-    arrays = [np.array(array) for array in jax.device_get(data)]
-    return [
-        Leaf(jax.tree_util.keystr(path), _type_name(leaf.dtype), leaf.shape, array)
-        for (path, leaf), array in zip(named, arrays, strict=True)
-    ]
 
 
 def write(folder: Path, leaves: list[Leaf], step: int, metadata: Mapping[str, Any]) -> None:
@@ -75,7 +43,7 @@ def write(folder: Path, leaves: list[Leaf], step: int, metadata: Mapping[str, An
     }
     record = {"format": FORMAT, "step": step, "metadata": metadata, "leaves": described}
     contents = {
-        STATE: safetensors.numpy.save({leaf.name: _stored(leaf.array) for leaf in leaves}),
+        STATE: safetensors.numpy.save({leaf.name: stored(leaf.array) for leaf in leaves}),
         RECORD: (json.dumps(record, indent=1) + "\n").encode(),
     }
     contents[SUMS] = _sums(contents)
@@ -200,7 +168,7 @@ def _check_structure(folder: Path, leaves: Mapping[str, Any], template: PyTree) 
     """Raises UserError for the first leaf in which a checkpoint differs from the template."""
     found = {name: f"{leaf['dtype']}{leaf['shape']}" for name, leaf in leaves.items()}
     expected = {
-        jax.tree_util.keystr(path): f"{_type_name(leaf.dtype)}{list(leaf.shape)}"
+        jax.tree_util.keystr(path): f"{type_name(leaf.dtype)}{list(leaf.shape)}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(template)
     }
     for name in [*expected, *found]:
@@ -215,41 +183,9 @@ def _check_structure(folder: Path, leaves: Mapping[str, Any], template: PyTree) 
 def _restored(content: bytes, template: PyTree) -> PyTree:
     data = _bytes_of_leaves(content)
     named, structure = jax.tree_util.tree_flatten_with_path(template)
-    leaves = [_placed(data[jax.tree_util.keystr(path)], like) for path, like in named]
+    leaves = [placed(data[jax.tree_util.keystr(path)], like) for path, like in named]
     return jax.tree.unflatten(structure, leaves)
-
-
-def _placed(content: bytes, like: Any) -> jax.Array:
-    """An array with the type, shape and device of `like`."""
-    raw = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
-    array: Any = np.frombuffer(content, raw.dtype).reshape(raw.shape)
-    if _is_key(like):
-        array = jax.random.wrap_key_data(array, impl=_key_implementation(like))
-    # An array placed explicitly on a device commits all that is computed from it to that device.
-    free = not getattr(like, "committed", False)
-    return jax.device_put(array, None if free else like.sharding)
 
 
 def _crc(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array).tobytes())
-
-
-def _stored(array: np.ndarray) -> np.ndarray:
-    """The array as safetensors can hold it."""
-    array = np.ascontiguousarray(array).reshape(array.shape)
-    return array if array.dtype.name in STORED_TYPES else array.reshape(-1).view(np.uint8)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _key_implementation(like: Any) -> str:
-    """The name of a key's random number generator, also where `like` is abstract."""
-    names = []
-    jax.eval_shape(lambda key: names.append(str(jax.random.key_impl(key))), like)
-    return names[0]
-
-
-def _type_name(dtype: Any) -> str:
-    return str(dtype) if jnp.issubdtype(dtype, jax.dtypes.prng_key) else np.dtype(dtype).name

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from jaxgen._files import one_line_errors, printable, reason
 from jaxgen.errors import UserError
 from jaxgen.runs import _checkpoint_files as files
 from jaxgen.runs._best import best_first
+from jaxgen.runs._leaves import Leaf, host_leaves
 from jaxgen.types import PyTree
 
 REMEDY = "free the space, change the permissions, or choose another --workdir"
@@ -111,7 +111,7 @@ class Checkpoints:
         """
         self.wait()
         recorded = json.loads(json.dumps(dict(metadata or {})))
-        leaves = files.host_leaves(state)
+        leaves = host_leaves(state)
         self._pending = self._executor.submit(self._write, step, leaves, recorded)
 
     def restore_latest(self, template: PyTree) -> Checkpoint | None:
@@ -185,18 +185,13 @@ class Checkpoints:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _writing(self) -> Any:
         return one_line_errors("write checkpoints to", self._directory, REMEDY)
 
-    def _write(self, step: int, leaves: list[files.Leaf], metadata: dict[str, Any]) -> None:
+    def _write(self, step: int, leaves: list[Leaf], metadata: dict[str, Any]) -> None:
         """Writes a checkpoint and removes those that are no longer kept; runs in the background."""
         final = self._directory / str(step)
         temporary = self._directory / f".{step}.{os.getpid()}{TEMPORARY}"

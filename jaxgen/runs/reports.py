@@ -10,29 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from jaxgen import systems
 from jaxgen._files import one_line_errors, replacing
 from jaxgen._published import PUBLISHED
+from jaxgen.runs._page_pictures import figure_of, pictures_of
 from jaxgen.runs.references import EQUATIONS, REFERENCES
-from jaxgen.runs.workdir import OF_EPOCH, read_config
+from jaxgen.runs.workdir import read_config
 from jaxgen.visualization import grids
 from jaxgen.visualization.report import (
-    MAX_PER_SERIES,
-    Figure,
     Report,
-    Series,
     report_page,
-    spread,
 )
 
 NAME = "report.html"
 DATA_PICTURE = "dataset.png"
-SUFFIXES = (".png", ".gif", ".webp")
 SECONDS_BETWEEN = 10.0
 LARGEST_SHARE = 0.02  # of a run's time
-MAX_FIGURE_BYTES = 3 * 10**6  # a larger animation stays in images/
 NUM_DATA_IMAGES = 12
 RECENT = 10  # epochs that the time left is estimated from
 
@@ -92,7 +86,7 @@ def report_of(folder: Path, *, running: bool = False) -> Report:
     config = read_config(folder)
     system, history = config.get("system"), _records(folder)
     configuration = {name: value for name, value in config.items() if name not in UNRECORDED}
-    series, figures = _pictures(folder, history)
+    series, figures = pictures_of(folder, history)
     return Report(
         title=f"{system or folder.resolve().name} on {config['dataset']}",
         status=_status(folder, config, history, running),
@@ -106,7 +100,7 @@ def report_of(folder: Path, *, running: bool = False) -> Report:
         references=REFERENCES.get(system or "", ()),
         series=series,
         figures=figures,
-        data_figure=_figure(folder / DATA_PICTURE, "training images"),
+        data_figure=figure_of(folder / DATA_PICTURE, "training images"),
         evaluation=_read_json(folder / "evaluation.json"),
         versions=config.get("versions", {}),
         command=command_of(config),
@@ -186,44 +180,6 @@ def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _pictures(
-    folder: Path, history: Sequence[Mapping[str, Any]]
-) -> tuple[dict[str, Series], list[Figure]]:
-    """Pictures by epoch, and those of the whole run."""
-    metrics = {name.partition("/")[2] for record in history for name in record}
-    by_epoch: dict[str, dict[int, Path]] = {}
-    of_run = []
-    for path in sorted((folder / "images").glob("[!.]*")):
-        if path.suffix not in SUFFIXES or path.stat().st_size > MAX_FIGURE_BYTES:
-            continue
-        if path.suffix == ".gif" and path.with_suffix(".webp").exists():
-            continue  # the same animation, larger
-        if epoch := OF_EPOCH.search(path.name):
-            name = _words(path.stem[: epoch.start()])
-            by_epoch.setdefault(name, {})[int(epoch[1])] = path
-        elif path.stem not in metrics:  # whose curves the page draws itself
-            of_run.append(path)
-    series = {}
-    for name, paths in by_epoch.items():
-        epochs = sorted(paths)
-        chosen = [epochs[n] for n in spread(len(epochs), MAX_PER_SERIES)]
-        shown = [_figure(paths[epoch], name, epoch) for epoch in chosen]
-        series[name] = Series([figure for figure in shown if figure], len(epochs))
-    figures = [_figure(path, _words(path.stem)) for path in of_run]
-    return series, [figure for figure in figures if figure]
-
-
-def _figure(path: Path, name: str, epoch: int | None = None) -> Figure | None:
-    """A picture; None where the file is missing or holds none."""
-    try:
-        with Image.open(path) as image:
-            # matplotlib signs its files.
-            drawn = str(image.info.get("Software", "")).startswith("Matplotlib")
-        return Figure(name, path.read_bytes(), epoch, drawn)
-    except OSError:
-        return None
-
-
 def _records(folder: Path) -> list[dict[str, Any]]:
     """The whole lines of metrics.jsonl; a line that is being written is left out."""
     try:
@@ -239,10 +195,6 @@ def _reports(history: Sequence[Mapping[str, Any]], metric: str) -> bool:
 
 def _first_line(system: Any) -> str:
     return (inspect.getdoc(system) or "").partition("\n")[0]
-
-
-def _words(name: str) -> str:
-    return name.replace("-", " ").replace("_", " ")
 
 
 def _flag(name: str) -> str:

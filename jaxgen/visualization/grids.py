@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from jaxgen._files import replacing
 from jaxgen._matplotlib import import_matplotlib
+from jaxgen.visualization._cells import WHITE, as_bytes, at_height, columns_of, enlarge, tile
 
-WHITE = 255
 LEGIBLE = 640  # pixels of the longer side of a picture that is shown alone
 INK = 51  # dark grey: captions
 CAPTION_SIZE = 14
@@ -40,9 +40,9 @@ def grid(images: ArrayLike, columns: int | None = None, padding: int = 2) -> np.
     Raises:
       ValueError: values outside [0, 1] or NaN, or another shape or dtype.
     """
-    cells = _as_bytes(images)
-    columns = columns or _columns(len(cells), len(cells))
-    return _frame(_tile(cells, columns, padding), padding)
+    cells = as_bytes(images)
+    columns = columns or columns_of(len(cells), len(cells))
+    return _frame(tile(cells, columns, padding), padding)
 
 
 def pairs(
@@ -62,15 +62,15 @@ def pairs(
     Raises:
       ValueError: different shapes, values outside [0, 1] or NaN.
     """
-    above, below = _as_bytes(originals), _as_bytes(reconstructions)
+    above, below = as_bytes(originals), as_bytes(reconstructions)
     if above.shape != below.shape:
         raise ValueError(
             f"originals {above.shape} and reconstructions {below.shape} must have one shape"
         )
     if columns is None:
-        columns = len(above) if len(above) <= 10 else _columns(2 * len(above), len(above))
+        columns = len(above) if len(above) <= 10 else columns_of(2 * len(above), len(above))
     couples = np.concatenate([above, below], axis=1)
-    return _frame(_tile(couples, columns, padding, 4 * padding), padding)
+    return _frame(tile(couples, columns, padding, 4 * padding), padding)
 
 
 def captioned(images: ArrayLike, captions: Sequence[str], columns: int | None = None) -> np.ndarray:
@@ -87,15 +87,15 @@ def captioned(images: ArrayLike, captions: Sequence[str], columns: int | None = 
     Raises:
       ValueError: the numbers of captions and images differ; values outside [0, 1] or NaN.
     """
-    cells = _as_bytes(images)
+    cells = as_bytes(images)
     if len(captions) != len(cells):
         raise ValueError(f"{len(cells)} images need as many captions, got {len(captions)}")
     factor = math.ceil(MIN_CELL / min(cells.shape[1:3]))
     cells = np.stack([enlarge(cell, factor) for cell in cells])
     labels = [_caption(text, cells.shape[2], cells.shape[3]) for text in captions]
     labelled = np.concatenate([cells, np.stack(labels)], axis=1)
-    columns = columns or _columns(len(cells), len(cells))
-    return _frame(_tile(labelled, columns, padding=10), padding=10)
+    columns = columns or columns_of(len(cells), len(cells))
+    return _frame(tile(labelled, columns, padding=10), padding=10)
 
 
 def strips(rows: Mapping[str, ArrayLike], side: int = 56) -> np.ndarray:
@@ -115,25 +115,20 @@ def strips(rows: Mapping[str, ArrayLike], side: int = 56) -> np.ndarray:
     """
     made = []
     for name, images in rows.items():
-        cells = _as_bytes(images)
+        cells = as_bytes(images)
         cells = cells.repeat(3, axis=-1) if cells.shape[-1] == 1 else cells
-        cells = np.stack([_at_height(cell, side) for cell in cells])
+        cells = np.stack([at_height(cell, side) for cell in cells])
         label = _caption(name, CAPTION_WIDTH, 3)
         above = (side - len(label)) // 2
         edges = ((above, side - len(label) - above), (0, 0), (0, 0))
         label = np.pad(label, edges, constant_values=WHITE)
-        made.append(np.concatenate([label, _tile(cells, len(cells), padding=2)], axis=1))
+        made.append(np.concatenate([label, tile(cells, len(cells), padding=2)], axis=1))
     width = max(row.shape[1] for row in made)
     filled = [
         np.pad(row, ((2, 2), (0, width - row.shape[1]), (0, 0)), constant_values=WHITE)
         for row in made
     ]
     return _frame(np.concatenate(filled), 2)
-
-
-def enlarge(image: ArrayLike, factor: int) -> np.ndarray:
-    """Repeats every pixel factor x factor times: [H, W, C] -> [fH, fW, C]."""
-    return np.asarray(image).repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def legible(image: ArrayLike) -> np.ndarray:
@@ -152,7 +147,7 @@ def save(path: str | os.PathLike[str], image: ArrayLike) -> None:
     Raises:
       ValueError: values outside [0, 1] or NaN, or another shape or dtype.
     """
-    pixels = _as_bytes(np.asarray(image)[None])[0]
+    pixels = as_bytes(np.asarray(image)[None])[0]
     with replacing(path) as temporary:
         Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(
             temporary, format="PNG"
@@ -173,7 +168,7 @@ def animation(path: str | os.PathLike[str], frames: ArrayLike, seconds: float = 
     Raises:
       ValueError: values outside [0, 1] or NaN, or another shape or dtype.
     """
-    pixels = _as_bytes(frames)
+    pixels = as_bytes(frames)
     grey = pixels.shape[-1] == 1
     pictures = [Image.fromarray(frame.squeeze(-1) if grey else frame) for frame in pixels]
     each = max(20, round(1000 * seconds / len(pictures)))  # viewers do not show less than 20 ms
@@ -183,58 +178,6 @@ def animation(path: str | os.PathLike[str], frames: ArrayLike, seconds: float = 
     for kind, own in kinds.items():
         with replacing(Path(path).with_suffix(f".{kind.lower()}")) as temporary:
             pictures[0].save(temporary, format=kind, duration=durations, **options, **own)
-
-
-def _as_bytes(images: ArrayLike) -> np.ndarray:
-    """Checks images and converts them to uint8 [N, H, W, C]."""
-    values = np.asarray(images)
-    if values.ndim != 4 or values.shape[-1] not in (1, 3) or values.size == 0:
-        raise ValueError(f"expected images [N, H, W, 1 or 3], got {list(values.shape)}")
-    if values.dtype == np.uint8:
-        return values
-    if values.dtype.kind in "biu":
-        raise ValueError(f"expected uint8 or floats in [0, 1], got {values.dtype}")
-    values = values.astype(np.float32)
-    low, high = values.min(), values.max()
-    if not (low >= 0 and high <= 1):  # also false for NaN
-        raise ValueError(f"expected floats in [0, 1], got values from {low:g} to {high:g}")
-    return np.rint(values * 255).astype(np.uint8)
-
-
-def _at_height(image: np.ndarray, side: int) -> np.ndarray:
-    """[H, W, C] enlarged by a whole number and centred on white, or averaged down, to `side`."""
-    factor = side // max(image.shape[:2])
-    if factor == 0:
-        return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
-    large = enlarge(image, factor)
-    gaps = [side - length for length in large.shape[:2]]
-    edges = [(gap // 2, gap - gap // 2) for gap in gaps]
-    return np.pad(large, (*edges, (0, 0)), constant_values=WHITE)
-
-
-def _columns(num_cells: int, num_items: int) -> int:
-    """The smallest nearly square width; a wider one, up to 2:1, if it fills every row."""
-    square = math.ceil(math.sqrt(num_cells))
-    full = (c for c in range(square, math.isqrt(2 * num_cells) + 1) if num_items % c == 0)
-    return next(full, square)
-
-
-def _tile(
-    cells: np.ndarray, columns: int, padding: int, row_padding: int | None = None
-) -> np.ndarray:
-    """Cells [N, H, W, C] in rows, with white between them (not around) and for missing ones."""
-    if columns < 1 or padding < 0:
-        raise ValueError(f"expected columns >= 1 and padding >= 0, got {columns} and {padding}")
-    row_padding = padding if row_padding is None else row_padding
-    num_cells, height, width, channels = cells.shape
-    rows = math.ceil(num_cells / columns)
-    spaced = np.full(
-        (rows * columns, height + row_padding, width + padding, channels), WHITE, np.uint8
-    )
-    spaced[:num_cells, :height, :width] = cells
-    picture = spaced.reshape(rows, columns, *spaced.shape[1:]).swapaxes(1, 2)
-    picture = picture.reshape(rows * spaced.shape[1], columns * spaced.shape[2], channels)
-    return picture[: picture.shape[0] - row_padding, : picture.shape[1] - padding]
 
 
 def _frame(picture: np.ndarray, padding: int) -> np.ndarray:

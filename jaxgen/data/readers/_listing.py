@@ -103,7 +103,7 @@ def find_pictures(directory: Path) -> dict[str, Part]:
 def _split_folders(directory: Path, entries: list[Path]) -> dict[str, Path]:
     """Split -> its folder, where a folder is laid out in splits; {} where it is not."""
     folders = [entry for entry in entries if not _hidden(entry.name) and os.path.isdir(entry)]
-    folders = [folder for folder in folders if not _holds_run(_names(folder))]
+    folders = [folder for folder in folders if not _holds_run(folder)]
     if len(folders) == 1 and _split_name(folders[0]) is None:
         # Archives often wrap everything in one more folder.
         inner = [entry for entry in _entries(folders[0]) if os.path.isdir(entry)]
@@ -157,7 +157,7 @@ def _walk(folder: Path, left_out: _LeftOut, seen: set[str]) -> Iterator[Path]:
             left_out.counts["hidden"] += 1
         elif os.path.realpath(inner) in seen:
             left_out.counts["links to what is read already"] += 1
-        elif _holds_run(_names(inner)):
+        elif _holds_run(inner):
             left_out.name(inner, "a run of jaxgen")
             left_out.runs.append(inner)
         else:
@@ -183,11 +183,8 @@ def _entries(folder: Path, left_out: _LeftOut | None = None) -> list[Path]:
         return []
 
 
-def _names(folder: Path) -> set[str]:
-    return {entry.name for entry in _entries(folder)}
-
-
-def _holds_run(names: set[str]) -> bool:
+def _holds_run(folder: Path) -> bool:
+    names = {entry.name for entry in _entries(folder)}
     return "config.json" in names and bool(names & {"metrics.jsonl", "checkpoints"})
 
 
@@ -200,7 +197,8 @@ def _check_not_empty(directory: Path, parts: dict[str, Part], left_out: _LeftOut
     if not parts["train"].names:
         where = printable(parts["train"].folder)
         content = f"holds no picture (left out {left_out})" if str(left_out) else "is empty"
-        raise UserError(f"{where} {content}: expected {_EXPECTED} ({_kinds()})")
+        kinds = ", ".join(sorted(suffixes()))
+        raise UserError(f"{where} {content}: expected {_EXPECTED} ({kinds})")
     if number == 1:
         raise UserError(
             f"{printable(directory)} holds one picture: expected at least two, to train and test"
@@ -248,7 +246,3 @@ def _some(words: list[str]) -> str:
 
 def _more(words: list[str]) -> str:
     return f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
-
-
-def _kinds() -> str:
-    return ", ".join(sorted(suffixes()))
