@@ -94,3 +94,24 @@ def test_kl_is_finite_far_from_the_prior(log_var):
     np.testing.assert_allclose(kl, numpy_kl(mean, log_var)[0], rtol=RTOL)
     np.testing.assert_allclose(grads[0], mean, rtol=RTOL)
     np.testing.assert_allclose(grads[1], 0.5 * np.expm1(np.float64(log_var)), rtol=1e-5)
+
+
+def test_log_var_keeps_its_bits_within_the_bounds():
+    values = np.concatenate([np.linspace(-30, 30, 4001), [0.0, -0.0, 1e-38, -1e-38]])
+    values = values.astype(np.float32)
+    bounded = np.asarray(jax.jit(losses.bounded_log_var)(values))
+    assert bounded.tobytes() == values.tobytes()
+    slopes = jax.vmap(jax.grad(losses.bounded_log_var))(values)
+    np.testing.assert_array_equal(slopes, 1.0)
+
+
+def test_log_var_beyond_the_bounds_makes_the_variance_grow_linearly():
+    values = np.array([30.5, 33, 40, 100, 1e4], np.float32)
+    for sign in (1, -1):
+        bounded = losses.bounded_log_var(jnp.asarray(sign * values))
+        expected = sign * (30 + np.log(np.float64(values) - 29))
+        np.testing.assert_allclose(bounded, expected, rtol=RTOL)
+        slopes = jax.vmap(jax.grad(losses.bounded_log_var))(sign * values)
+        np.testing.assert_allclose(slopes, 1 / (np.float64(values) - 29), rtol=RTOL)
+        assert np.isfinite(np.exp(np.abs(np.asarray(bounded)))).all()
+    assert np.isnan(losses.bounded_log_var(jnp.float32(np.nan)))  # never hidden

@@ -11,7 +11,7 @@ import pytest
 import references
 
 from jaxgen.errors import UserError
-from jaxgen.models import Objective, autoencoder, vae
+from jaxgen.models import Hierarchy, Objective, autoencoder, hierarchical_vae, vae
 from jaxgen.models.likelihoods import Likelihood, bernoulli
 from jaxgen.networks.mlp import MLPDecoder, MLPEncoder
 
@@ -292,3 +292,45 @@ def test_an_impossible_beta_is_a_user_error(beta):
 def test_an_unknown_binarization_is_a_user_error(build):
     with pytest.raises(UserError, match="'sometimes'"):
         build(*networks(), bernoulli(), binarization="sometimes", **SHAPES)
+
+
+class Extreme(nn.Module):
+    """Gives a mean and a log_var of any size, which are its parameters."""
+
+    size: int
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        shape = (len(x), self.size)
+        outputs = [
+            self.param(name, nn.initializers.zeros, (self.size,)) for name in ("mean", "log_var")
+        ]
+        return tuple(jnp.broadcast_to(output, shape) for output in outputs)
+
+
+def extreme_model(layers):
+    decoder = MLPDecoder((6,), IMAGE_SHAPE)
+    if layers == 1:
+        return vae(Extreme(3), decoder, bernoulli(), image_shape=IMAGE_SHAPE, latent_size=3)
+    networks = Hierarchy(Extreme(3), Extreme(2), Extreme(3), decoder)
+    return hierarchical_vae(networks, bernoulli(), image_shape=IMAGE_SHAPE, latent_size=2)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("value", [1e4, -1e4])
+@pytest.mark.parametrize("head", ["mean", "log_var"])
+def test_extreme_outputs_of_the_encoder_stay_finite(layers, value, head):
+    model = extreme_model(layers)
+    variables = model.init(jax.random.key(0))
+    encoder = "encoder" if layers == 1 else "lower_encoder"
+    variables["params"][encoder][head] = jnp.full(3, value)
+    images = grey_images().astype(np.float32)
+
+    def loss(params):
+        metrics, _ = model.loss({**variables, "params": params}, images, jax.random.key(1), 0)[1]
+        return metrics["loss"], metrics
+
+    (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+    assert all(np.isfinite(value) for value in jax.tree.leaves(metrics))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert np.isfinite(model.sample(variables, 4, jax.random.key(2))).all()

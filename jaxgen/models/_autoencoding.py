@@ -13,6 +13,7 @@ from jaxgen import _checks
 from jaxgen.errors import UserError
 from jaxgen.models import _modules
 from jaxgen.models.likelihoods import Likelihood
+from jaxgen.models.losses import bounded_log_var
 from jaxgen.models.pixels import Binarization, binarize, check_binarization, unit_interval
 from jaxgen.types import Array, DecodeFunction, Inputs, Labels, PyTree
 
@@ -77,7 +78,10 @@ class Networks(NamedTuple):
     ) -> tuple[tuple[Array, Array], PyTree]:
         """(mean, log_var) of q(z|x), and the encoder's collections."""
         own = _modules.of_part(variables, "encoder")
-        return _modules.apply(self.encoder, own, images, train=train, labels=labels, key=key)
+        (mean, log_var), collections = _modules.apply(
+            self.encoder, own, images, train=train, labels=labels, key=key
+        )
+        return (mean, bounded_log_var(log_var)), collections
 
     def decoded(
         self,

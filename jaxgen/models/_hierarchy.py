@@ -12,7 +12,7 @@ from jaxgen.models import _modules
 from jaxgen.models._autoencoding import RESIZE, check_gaussian
 from jaxgen.models._density import sample_gaussian, simulate_images, unnormalized_reason
 from jaxgen.models.likelihoods import Likelihood
-from jaxgen.models.losses import gaussian_log_density
+from jaxgen.models.losses import bounded_log_var, gaussian_log_density
 from jaxgen.models.monte_carlo import map_samples
 from jaxgen.models.pixels import Binarization, binarize, unit_interval
 from jaxgen.types import Array, Density, Inputs, Labels, PyTree
@@ -85,7 +85,11 @@ class Layers(NamedTuple):
     ) -> tuple[Any, PyTree]:
         """The output of one network, and its collections."""
         module, own = getattr(self.networks, name), _modules.of_part(variables, name)
-        return _modules.apply(module, own, x, train=train, key=key)
+        output, collections = _modules.apply(module, own, x, train=train, key=key)
+        if name != "lower_decoder":
+            mean, log_var = output
+            output = mean, bounded_log_var(log_var)
+        return output, collections
 
     def evaluate(self, name: str, variables: PyTree, x: Array) -> Any:
         """The output of one network in evaluation mode."""

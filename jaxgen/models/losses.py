@@ -9,6 +9,8 @@ from jax.typing import ArrayLike
 from jaxgen._checks import is_traced
 from jaxgen.types import Array
 
+LOG_VAR_BOUND = 30.0
+
 
 def kl_standard_normal(mean: Array, log_var: Array) -> Array:
     """Kullback-Leibler divergence from a diagonal Gaussian to the standard normal.
@@ -32,6 +34,21 @@ def kl_of_dimensions(mean: Array, log_var: Array) -> Array:
     """What each latent dimension adds to `kl_standard_normal`: [B, D], nats, ≥ 0."""
     # expm1 keeps exp(v) − 1 accurate near v = 0, where q has become the prior.
     return 0.5 * (jnp.expm1(log_var) - log_var + mean**2)
+
+
+def bounded_log_var(log_var: Array) -> Array:
+    """The log-variance that a network gives, kept where its exponential is finite.
+
+    v where |v| ≤ 30, else sign(v) (30 + log(1 + |v| − 30))
+
+    Beyond 30 the variance (below −30 the precision) grows linearly in v instead of exponentially.
+    Values within the bounds keep their bits, the function and its gradient are continuous, and the
+    gradient is never zero. No trained model needs values beyond them: a standard deviation
+    there exceeds 3 million or is below one in 3 million.
+    """
+    excess = jnp.maximum(jnp.abs(log_var) - LOG_VAR_BOUND, 0.0)
+    beyond = jnp.sign(log_var) * (LOG_VAR_BOUND + jnp.log1p(excess))
+    return jnp.where(excess > 0, beyond, log_var)
 
 
 def with_free_bits(kl: Array, free_bits: ArrayLike) -> Array:
