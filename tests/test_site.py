@@ -61,3 +61,16 @@ def test_equations_are_rendered(site: Path):
 def test_completed_docstrings_are_shown(site: Path):
     """The arguments of a system are described by a decorator, not in the source."""
     assert "dimensions of the latent space" in (site / "api" / "systems.html").read_text()
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_no_page_is_wider_than_the_window(site: Path, chromium, width: int):
+    page = chromium.new_page(viewport={"width": width, "height": 900})
+    wide = []
+    for path in sorted(site.rglob("*.html")):
+        page.goto(path.as_uri())
+        found = page.evaluate("document.documentElement.scrollWidth")
+        if found > width:
+            wide.append(f"{path.relative_to(site)}: {found}")
+    page.close()
+    assert wide == []
