@@ -219,8 +219,13 @@ class Run:
     def _leave(self, kind: type[BaseException] | None) -> None:
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             self._trainer.save_interrupted()
-        self._trainer.saving.close()
-        self._tensorboard.close()
+        try:
+            self._trainer.saving.close()
+        finally:
+            if kind is None:
+                self._tensorboard.close()
+            else:  # what has failed already may be the disk
+                self._tensorboard.abandon()
         if kind is None and not self.history:
             self.note(f"no epoch was trained: {printable(self.workdir)} has no results")
             return
