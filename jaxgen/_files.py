@@ -97,3 +97,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """`replacing`, where a write that fails is a mistake to be told in one line.
+
+    Raises:
+      UserError: in place of an OSError.
+    """
+    remedy = "free the space, change the permissions, or choose another folder"
+    with one_line_errors("write", path, remedy), replacing(path) as temporary:
+        yield temporary

@@ -9,7 +9,7 @@ import jax
 from tqdm import tqdm
 
 from jaxgen import evaluation
-from jaxgen._files import one_line_errors, replacing
+from jaxgen._files import one_line_errors, writing
 from jaxgen.learners import with_averaged_generator
 from jaxgen.runs.loading import TrainedRun
 from jaxgen.types import Dataset, Split
@@ -75,7 +75,7 @@ def evaluate_run(
             **result.report,
         }
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-        with replacing(run.workdir / "evaluation.json") as temporary:
+        with writing(run.workdir / "evaluation.json") as temporary:
             temporary.write_text(text)
         grids.save(
             run.workdir / "images" / "nearest.png", grids.pairs(result.samples, result.neighbours)

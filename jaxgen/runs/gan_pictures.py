@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgen._files import replacing
+from jaxgen._files import writing
 from jaxgen.learners import with_averaged_generator
 from jaxgen.runs.loop import Run
 from jaxgen.runs.reporting import of_split
@@ -131,7 +131,7 @@ class GANPictures:
         path = self._run.path(f"looks/{step:08d}.npz")
         path.parent.mkdir(parents=True, exist_ok=True)
         kept: dict[str, Any] = {METRIC + name: value for name, value in metrics.items()}
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        with writing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, frame=frame, **kept)
         self._steps.append(step)
         self._frames.append(frame)
@@ -164,7 +164,7 @@ class GANPictures:
         }
         shape = (0, NUM_LATENTS, *self._run.image_shape)
         kept["frames"] = np.stack(self._frames) if self._frames else np.zeros(shape, np.uint8)
-        with replacing(self._path(self._run.epoch)) as temporary, temporary.open("wb") as file:
+        with writing(self._path(self._run.epoch)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **kept)
         self._steps, self._frames, self._metrics = [], [], []
         for step, path in self._looks().items():

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxgen._files import replacing
+from jaxgen._files import writing
 from jaxgen._matplotlib import import_matplotlib
 from jaxgen.visualization._cells import WHITE, as_bytes, at_height, columns_of, enlarge, tile
 
@@ -146,9 +146,10 @@ def save(path: str | os.PathLike[str], image: ArrayLike) -> None:
 
     Raises:
       ValueError: values outside [0, 1] or NaN, or another shape or dtype.
+      UserError: the file cannot be written.
     """
     pixels = as_bytes(np.asarray(image)[None])[0]
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(
             temporary, format="PNG"
         )
@@ -167,6 +168,7 @@ def animation(path: str | os.PathLike[str], frames: ArrayLike, seconds: float = 
 
     Raises:
       ValueError: values outside [0, 1] or NaN, or another shape or dtype.
+      UserError: the file cannot be written.
     """
     pixels = as_bytes(frames)
     grey = pixels.shape[-1] == 1
@@ -176,7 +178,7 @@ def animation(path: str | os.PathLike[str], frames: ArrayLike, seconds: float = 
     options: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "loop": 0}
     kinds: dict[str, dict[str, Any]] = {"GIF": {}, "WEBP": {"lossless": True, "exact": True}}
     for kind, own in kinds.items():
-        with replacing(Path(path).with_suffix(f".{kind.lower()}")) as temporary:
+        with writing(Path(path).with_suffix(f".{kind.lower()}")) as temporary:
             pictures[0].save(temporary, format=kind, duration=durations, **options, **own)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxgen._files import replacing
+from jaxgen._files import writing
 from jaxgen._matplotlib import import_matplotlib
 from jaxgen.visualization._colors import LINE_COLORS, class_colors
 
@@ -192,5 +192,5 @@ def _figure(
 
 
 def _write(figure: "Figure", path: str | os.PathLike[str]) -> None:
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)
