@@ -15,7 +15,7 @@ from jaxgen._files import expanded, printable
 from jaxgen.errors import UserError
 from jaxgen.interop.state_files import read_safetensors
 from jaxgen.runs.loading import load
-from jaxgen.runs.workdir import read_config
+from jaxgen.runs.recorded import read_config
 from jaxgen.types import Array, Learner, PyTree
 
 FRESH = ("step", "optimizer_state")  # fields of a state that a new run does not take over

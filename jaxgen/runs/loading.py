@@ -14,8 +14,8 @@ from jaxgen import data, systems
 from jaxgen._files import expanded, printable
 from jaxgen.errors import UserError
 from jaxgen.runs.checkpoints import Checkpoint, Checkpoints
+from jaxgen.runs.recorded import damaged, read_config, read_history
 from jaxgen.runs.saving import KEEP_BEST
-from jaxgen.runs.workdir import read_config, read_history
 from jaxgen.types import Dataset, Learner, PyTree
 
 
@@ -89,6 +89,8 @@ def load(
       >>> run = runs.load("runs/vae_mnist")  # doctest: +SKIP
       >>> images = run.learner.sample(run.state, 16, jax.random.key(0))  # doctest: +SKIP
     """
+    if isinstance(which, str) and which.isdecimal():  # a word of a command line
+        which = int(which)
     if which not in ("last", "best") and not isinstance(which, int):
         raise UserError(f"expected which to be 'last', 'best' or a step, got {which!r}")
     folder = expanded(workdir)
@@ -143,7 +145,10 @@ def _named_learner(folder: Path, config: Mapping[str, Any]) -> Learner:
             f"{printable(folder)} is a run of {name!r}, which this version of jaxgen does not "
             f"have: expected one of {', '.join(systems.__all__)}"
         )
-    return getattr(systems, name)(**_keywords(name, config))
+    try:
+        return getattr(systems, name)(**_keywords(name, config))
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise damaged(folder / "config.json", error) from error
 
 
 def _keywords(system: str, config: Mapping[str, Any]) -> dict[str, Any]:

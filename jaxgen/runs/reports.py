@@ -15,8 +15,8 @@ from jaxgen import systems
 from jaxgen._files import one_line_errors, replacing
 from jaxgen._published import PUBLISHED
 from jaxgen.runs._page_pictures import figure_of, pictures_of
+from jaxgen.runs.recorded import read_config, read_records
 from jaxgen.runs.references import EQUATIONS, REFERENCES
-from jaxgen.runs.workdir import read_config
 from jaxgen.visualization import grids
 from jaxgen.visualization.report import (
     Report,
@@ -84,7 +84,7 @@ def report_of(folder: Path, *, running: bool = False) -> Report:
       UserError: the folder holds no run.
     """
     config = read_config(folder)
-    system, history = config.get("system"), _records(folder)
+    system, history = config.get("system"), read_records(folder)
     configuration = {name: value for name, value in config.items() if name not in UNRECORDED}
     series, figures = pictures_of(folder, history)
     return Report(
@@ -178,15 +178,6 @@ def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(device, Mapping):
         facts["device"] = f"{device.get('count', 1)} x {device.get('kind', 'unknown')}"
     return facts
-
-
-def _records(folder: Path) -> list[dict[str, Any]]:
-    """The whole lines of metrics.jsonl; a line that is being written is left out."""
-    try:
-        lines = (folder / "metrics.jsonl").read_text().split("\n")[:-1]
-        return [dict(json.loads(line)) for line in lines]
-    except FileNotFoundError:
-        return []
 
 
 def _reports(history: Sequence[Mapping[str, Any]], metric: str) -> bool:

@@ -19,9 +19,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from jaxgen._files import one_line_errors, printable, reason, replacing
+from jaxgen._files import one_line_errors, printable, replacing
 from jaxgen.errors import UserError
 from jaxgen.runs import _locking
+from jaxgen.runs.recorded import read_config, read_history
 
 # What may differ between runs that share a workdir: how far to train, with what, and where the data
 # and the initial weights are. Their content is compared by its fingerprint.
@@ -144,49 +145,6 @@ class Workdir:
     def _write(self, name: str, text: str) -> None:
         with _refusals(self.path), replacing(self.path / name) as temporary:
             temporary.write_text(text)
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """What config.json of a run's folder contains.
-
-    Raises:
-      UserError: it is missing, unreadable or damaged.
-    """
-    file = path / "config.json"
-    try:
-        return dict(json.loads(file.read_text()))
-    except OSError as error:
-        raise UserError(
-            f"expected the folder of a run at {printable(path)}, found no config.json that can be "
-            f"read ({reason(error)}): check the path"
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"{printable(file)} is damaged ({error}): choose another --workdir, or --overwrite"
-        ) from error
-
-
-def read_history(path: Path, num_epochs: int) -> list[dict[str, Any]]:
-    """The records of the first `num_epochs` epochs in metrics.jsonl of a run's folder.
-
-    Raises:
-      UserError: where there are fewer, or they are damaged.
-    """
-    file = path / "metrics.jsonl"
-    with _refusals(path):
-        lines = file.read_text().splitlines()[:num_epochs] if file.is_file() else []
-    try:
-        history = [dict(json.loads(line)) for line in lines]
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"{printable(file)} is damaged ({error}): --overwrite to start from nothing"
-        ) from error
-    if [record.get("epoch") for record in history] != list(range(1, num_epochs + 1)):
-        raise UserError(
-            f"expected {printable(file)} to hold epochs 1 to {num_epochs}, which are saved, found "
-            f"{[record.get('epoch') for record in history]}: --overwrite to start from nothing"
-        )
-    return history
 
 
 def _entries(path: Path) -> list[Path]:
