@@ -17,6 +17,7 @@ class Evaluate:
 
     Attributes:
       workdirs: folders of finished or interrupted runs.
+      which: the checkpoint: last, best (of a run with --keep-best) or the number of a step.
       num_samples: samples per image for the likelihood.
       num_images: evaluate on the first so many images of the split (default: all).
       split: which images to evaluate on.
@@ -26,6 +27,7 @@ class Evaluate:
     """
 
     workdirs: tyro.conf.Positional[tuple[Path, ...]]
+    which: str = "last"
     num_samples: int = 5000
     num_images: int | None = None
     split: str = "test"
@@ -40,7 +42,7 @@ class Evaluate:
 
         if not self.workdirs:
             raise UserError("expected the workdir of at least one run, got none: name one")
-        opened = [runs.load(workdir) for workdir in self.workdirs]
+        opened = [runs.load(workdir, self.which) for workdir in self.workdirs]
         reports = []
         for run in opened:
             report = runs.evaluate_run(

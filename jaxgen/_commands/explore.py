@@ -13,12 +13,14 @@ class Explore:
     Attributes:
       workdir: the folder of the run.
       output: where the page goes (default: explore.html in the folder of the run).
+      which: the checkpoint: last, best (of a run with --keep-best) or the number of a step.
       seed: of the samples that stand for images where there is no encoder.
       nearest: whether the page finds the training images nearest to a picture.
     """
 
     workdir: tyro.conf.Positional[Path]
     output: Path | None = None
+    which: str = "last"
     seed: int = 0
     nearest: bool = True
 
@@ -31,7 +33,7 @@ class Explore:
         from jaxgen.visualization.explorations import explore
         from jaxgen.visualization.explorer import explorer_page
 
-        run = runs.load(self.workdir)
+        run = runs.load(self.workdir, self.which)
         data = run.dataset
         learned = f"{run.config['system'] or run.workdir.name} on {data.name}"
         exploration = explore(

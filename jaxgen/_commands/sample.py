@@ -19,6 +19,7 @@ class Sample:
       label: class of the images, for a conditional system (default: one after another).
       like: a picture of which to draw variations: decoded draws from its posterior (VAEs).
       interpolate: two pictures (VAEs) or two seeds (GANs) to walk between.
+      which: the checkpoint: last, best (of a run with --keep-best) or the number of a step.
       raw: sample the generator itself where the run keeps a moving average of it.
     """
 
@@ -29,6 +30,7 @@ class Sample:
     label: int | None = None
     like: Path | None = None
     interpolate: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="A B")] = None
+    which: str = "last"
     raw: bool = False
 
     def run(self) -> None:
@@ -37,7 +39,7 @@ class Sample:
         from jaxgen._commands import sampling
 
         sampling.check_output(self.output)
-        run = runs.load(self.workdir)
+        run = runs.load(self.workdir, self.which)
         images = sampling.images(
             run,
             num_samples=self.num_samples,

@@ -46,3 +46,8 @@ def keep_compiled_programs() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def keep_no_compiled_programs() -> None:
+    """Has every program compiled in this process, also where JAX_COMPILATION_CACHE_DIR is set."""
+    jax.config.update("jax_enable_compilation_cache", False)

@@ -38,6 +38,7 @@ class CommandLine:
       validation_fraction: share of the training images that is held out for validation.
       on_nonfinite: what becomes of an update that is not finite.
       settings: how the run is saved and shown.
+      compilation_cache: whether compiled programs are kept for the next process.
       overwrite: whether to delete what workdir holds.
       hyperparameters: the system's keyword arguments; image_shape and num_steps are None until
         the data are known.
@@ -55,6 +56,7 @@ class CommandLine:
     validation_fraction: float
     on_nonfinite: str
     settings: Settings
+    compilation_cache: bool
     overwrite: bool
     hyperparameters: dict[str, Any]
 
@@ -170,6 +172,12 @@ def _common_flags(workdir: Path, dataset: str, num_epochs: int) -> list[tuple[st
             Literal["stop", "skip"],
             "stop",
             "stop the run at a loss or gradient that is not finite, or leave such updates out",
+        ),
+        _flag(
+            "compilation_cache",
+            bool,
+            True,
+            "neither read nor keep compiled programs in the user's cache",
         ),
         _flag("overwrite", bool, False, "delete what workdir holds and start from nothing"),
     ]

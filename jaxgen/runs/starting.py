@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 from jaxgen import _checks, data
 from jaxgen.errors import UserError
 from jaxgen.runs import flags
-from jaxgen.runs.backend import first_device, keep_compiled_programs
+from jaxgen.runs.backend import (
+    first_device,
+    keep_compiled_programs,
+    keep_no_compiled_programs,
+)
 from jaxgen.runs.console import in_notebook
 from jaxgen.runs.loop import Run
 from jaxgen.runs.opening import count_examples, open_run
@@ -83,7 +87,10 @@ def prepare(asked: flags.CommandLine, system: Callable[..., Learner]) -> Parts:
     """
     _checks.whole_number("--num-epochs", asked.num_epochs)
     first_device()
-    keep_compiled_programs()
+    if asked.compilation_cache:
+        keep_compiled_programs()
+    else:
+        keep_no_compiled_programs()
     dataset, resolution = _load(asked, system)
     dataset = data.with_validation(dataset, asked.validation_fraction)
     num_examples = count_examples(dataset, asked.num_examples)
