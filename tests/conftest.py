@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def is_quick(config: pytest.Config) -> bool:
     """Whether these are the default tests; the slow ones compile as users do."""
-    return config.option.markexpr == "not slow"
+    return config.option.markexpr == "not slow and not nightly"
 
 
 @pytest.fixture(scope="session")
