@@ -129,6 +129,12 @@ def test_the_averaged_generator_is_sampled_unless_raw(gan, tmp_path):
     ends = jax.numpy.stack([jax.random.normal(jax.random.key(seed), (3,)) for seed in (3, 4)])
     expected = run.learner.require("decode")(run.state, ends)
     np.testing.assert_allclose(raw[[0, 2]] / np.float32(255), expected, atol=0.51 / 255)
+    # Halfway on the sphere: (a + b) sin(Ω/2) / sin Ω.
+    a, b = np.float64(ends)
+    angle = np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    middle = (a + b) * np.sin(angle / 2) / np.sin(angle)
+    expected = run.learner.require("decode")(run.state, middle[None].astype(np.float32))
+    np.testing.assert_allclose(raw[1:2] / np.float32(255), expected, atol=0.51 / 255)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,7 @@ def test_two_images_are_enough():
         (FLOATS * 2 - 1, ["[-1, 1]", "(x + 1) / 2"]),
         (FLOATS * 255, ["255", "divide"]),
         ((FLOATS - 0.45) / 0.22, ["normalized"]),
+        (FLOATS * 2.9 - 1, ["normalized"]),
         (np.where(FLOATS > 0.9, np.nan, FLOATS), ["NaN"]),
         (np.where(FLOATS > 0.9, np.inf, FLOATS), ["inf"]),
         (PIXELS.astype(np.int64), ["int64", "astype(np.uint8)"]),

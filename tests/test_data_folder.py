@@ -331,6 +331,13 @@ def test_one_bad_picture_in_a_hundred_is_named_and_left_out(pictures, kind, caps
     assert colour not in first_pixels(loaded.train) | first_pixels(loaded.test)
 
 
+def test_a_split_whose_pictures_are_all_damaged_is_an_error(pictures):
+    write_many(pictures / "train", 150)
+    write_many(pictures / "test", 1)
+    damage(pictures / "test" / "000.png", "truncated")
+    assert "none of the test pictures of" in the_error(pictures)
+
+
 def test_a_truncated_jpeg_is_left_out_too(pictures, capsys):
     write_many(pictures, 110)
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from states import state_of, weights
 
-from jaxgen import interop
+from jaxgen import interop, systems
 from jaxgen.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -70,6 +70,12 @@ def test_networks_with_documented_names_go_before_others(plain, caplog):
     assert "cannot tell which of 'model.', 'ema.' holds the weights of vae_mnist" in words
 
 
+def test_what_is_left_out_is_named_to_the_first_word_that_differs(plain, caplog):
+    nested = {"model": {"net": plain, "teacher": {"net": {"weight": plain["fc1.weight"]}}}}
+    loads_like("vae_mnist", nested)
+    assert "left out 1 arrays under model.teacher" in caplog.text
+
+
 def test_the_vae_of_pytorch_examples(plain, caplog):
     names = {"fc2": "fc21", "fc3": "fc22", "fc4": "fc3", "fc5": "fc4"}
     given = {}
@@ -125,6 +131,10 @@ def test_paths_expand(plain, tmp_path, monkeypatch):
     interop.write("~/WEIGHTS.SAFETENSORS", plain)
     assert (tmp_path / "WEIGHTS.SAFETENSORS").is_file()
     loads_like("vae_mnist", interop.read("~/WEIGHTS.SAFETENSORS"))
+    sizes = {"hidden_sizes": (6,), "latent_size": 2, "image_shape": (4, 4, 1)}
+    state = systems.vae_mnist(**sizes).init(jax.random.key(0))
+    interop.export("~/sampler.zip", "vae_mnist", state, **sizes)
+    assert (tmp_path / "sampler.zip").is_file()
 
 
 def test_the_content_of_a_file_decides_how_it_is_read(plain, tmp_path):
