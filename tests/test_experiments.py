@@ -22,6 +22,7 @@ GALLERY |= {
     "latents-animation.webp",
 }
 each_epoch = {"samples-001.png", "samples-002.png", "reconstructions-001.png"}
+each_epoch |= {"samples-animation.gif", "samples-animation.webp"}
 explored = {f"latent{end}.png" for end in ("s", "-kl", "-traversals", "-interpolations")}
 # Script -> the pictures it must leave, among others.
 PICTURES = {

@@ -50,6 +50,26 @@ def test_samples_are_of_the_newest_state(run):
     np.testing.assert_array_equal(shown(run, "samples-001"), expected)
 
 
+def test_the_animation_has_the_samples_of_every_epoch(idx_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(vae_pictures, "MAX_FRAMES", 3)
+    words = f"--hidden-sizes 6 --latent-size 4 --batch-size 16 --dataset idx:{idx_folder}"
+    args = [*words.split(), "--workdir", str(tmp_path / "run"), "--learning-rate", "0.1"]
+    with runs.start(systems.vae_mnist, num_epochs=5, args=args) as run:
+        pictures = runs.VAEPictures(run)
+        for state in run.epochs():
+            pictures.draw_epoch(state)
+        pictures.draw_run()
+    expected = [shown(run, f"samples-{epoch:03d}") for epoch in (1, 3, 5)]
+    assert not np.array_equal(expected[0], expected[1])
+    for suffix in ("gif", "webp"):
+        with Image.open(run.workdir / "images" / f"samples-animation.{suffix}") as animation:
+            frames = []
+            for i in range(animation.n_frames):
+                animation.seek(i)
+                frames.append(np.asarray(animation.convert("L"))[..., None])
+        np.testing.assert_array_equal(frames, expected)
+
+
 def test_test_images_stand_above_their_reconstructions(run):
     originals = run.dataset.test.images
     reconstructions = run.learner.reconstruct(run.state, originals)

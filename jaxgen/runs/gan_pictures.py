@@ -21,6 +21,7 @@ from jaxgen.runs.reporting import of_split
 from jaxgen.runs.training import Watch
 from jaxgen.types import Array, PyTree
 from jaxgen.visualization import grids, plots
+from jaxgen.visualization.report import spread
 
 NUM_LATENTS = 24
 NUM_SAMPLES = 64
@@ -103,10 +104,10 @@ class GANPictures:
         frames, metrics = self._everything()
         if len(frames):
             for name, count, columns in (("strip", STRIP, STRIP), ("collage", COLLAGE, 5)):
-                one = frames[_spread(len(frames), count), 0]
+                one = frames[spread(len(frames), count), 0]
                 picture = grids.enlarge(grids.grid(one, min(columns, len(one))), FACTOR)
                 grids.save(run.path(f"images/latent-{name}.png"), picture)
-            shown = frames[_spread(len(frames), MAX_FRAMES)]
+            shown = frames[spread(len(frames), MAX_FRAMES)]
             sheets = np.stack([grids.grid(frame, columns=6) for frame in shown])
             grids.animation(run.path("images/latents-animation"), sheets)
         x_label = "epoch" if self.every is None else f"looks, one in {self.every} steps"
@@ -193,8 +194,3 @@ class GANPictures:
 
 def _bytes(pictures: Array) -> np.ndarray:
     return np.rint(np.asarray(pictures) * 255).astype(np.uint8)
-
-
-def _spread(num_frames: int, count: int) -> np.ndarray:
-    """Indices of at most `count` frames spread evenly from the first to the last."""
-    return np.unique(np.linspace(0, num_frames - 1, min(count, num_frames)).round().astype(int))

@@ -2,6 +2,7 @@
 
 images/samples-EPOCH.png          draws from the prior; for a conditional system a row per class
 images/reconstructions-EPOCH.png  test images above their reconstructions
+images/samples-animation.gif      the samples over the epochs, and the same as .webp
 images/loss.png ...               each metric of train and test over the epochs
 images/latent-kl.png              what each dimension carries, and which ones are active
 images/latents.png                the latent means of the test images in two dimensions
@@ -20,6 +21,7 @@ from jaxgen.runs.loop import Run
 from jaxgen.runs.training import Watch
 from jaxgen.types import PyTree
 from jaxgen.visualization import grids, plots
+from jaxgen.visualization.report import spread
 
 SMALL = 32  # pixels a side up to which many images fit into one picture
 NUM_SAMPLES, NUM_ORIGINALS = 128, 32  # of small images
@@ -31,6 +33,7 @@ NUM_DIMENSIONS = 10
 NUM_STEPS = 11
 REACH = 3.0  # standard deviations of the prior
 NUM_PAIRS = 4
+MAX_FRAMES = 40  # of the animation
 
 
 class VAEPictures:
@@ -72,10 +75,11 @@ class VAEPictures:
         run.draw("reconstructions", grids.pairs(self._shown, reconstructions))
 
     def draw_run(self) -> None:
-        """Draws the metrics over the epochs, and the latent space."""
+        """Draws the metrics and samples over the epochs, and the latent space."""
         run = self._run
         if not run.draws:
             return
+        _animate(run)
         for metric in METRICS:
             if f"test/{metric}" in run.history[-1]:
                 run.curves(metric, f"{metric}, nats per image")
@@ -93,6 +97,16 @@ def _a_row_per_class(run: Run, state: PyTree) -> np.ndarray:
         state, jnp.tile(styles, (num_classes, 1)), labels=classes
     )
     return grids.grid(samples, columns=NUM_PER_CLASS)
+
+
+def _animate(run: Run) -> None:
+    """Shows the samples of at most MAX_FRAMES epochs, which are of the same latents, in motion."""
+    paths = [run.path(f"images/samples-{epoch:03d}.png") for epoch in range(1, run.epoch + 1)]
+    drawn = [path for path in paths if path.exists()]  # parts of a run may be without pictures
+    if drawn:
+        shown = [drawn[i] for i in spread(len(drawn), MAX_FRAMES)]
+        frames = np.stack([grids.load(path) for path in shown])
+        grids.animation(run.path("images/samples-animation"), frames)
 
 
 def _explore(run: Run) -> None:

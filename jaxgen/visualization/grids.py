@@ -155,6 +155,13 @@ def save(path: str | os.PathLike[str], image: ArrayLike) -> None:
         )
 
 
+def load(path: str | os.PathLike[str]) -> np.ndarray:
+    """A picture that `save` has written: uint8 [H, W, C]."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
 def animation(path: str | os.PathLike[str], frames: ArrayLike, seconds: float = 8.0) -> None:
     """Writes frames as animations that repeat and hold their last frame: a GIF and a WebP.
 
