@@ -130,7 +130,7 @@ def test_the_averaged_generator_is_sampled_unless_raw(gan, tmp_path):
     expected = run.learner.require("decode")(run.state, ends)
     np.testing.assert_allclose(raw[[0, 2]] / np.float32(255), expected, atol=0.51 / 255)
     # Halfway on the sphere: (a + b) sin(Ω/2) / sin Ω.
-    a, b = np.float64(ends)
+    a, b = np.asarray(ends, np.float64)
     angle = np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
     middle = (a + b) * np.sin(angle / 2) / np.sin(angle)
     expected = run.learner.require("decode")(run.state, middle[None].astype(np.float32))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from jaxgen import interop, runs, systems
 from jaxgen.runs import vae_pictures
@@ -63,10 +63,10 @@ def test_the_animation_has_the_samples_of_every_epoch(idx_folder, tmp_path, monk
     assert not np.array_equal(expected[0], expected[1])
     for suffix in ("gif", "webp"):
         with Image.open(run.workdir / "images" / f"samples-animation.{suffix}") as animation:
-            frames = []
-            for i in range(animation.n_frames):
-                animation.seek(i)
-                frames.append(np.asarray(animation.convert("L"))[..., None])
+            frames = [
+                np.asarray(frame.convert("L"))[..., None]
+                for frame in ImageSequence.Iterator(animation)
+            ]
         np.testing.assert_array_equal(frames, expected)
 
 
