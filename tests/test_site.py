@@ -74,3 +74,19 @@ def test_no_page_is_wider_than_the_window(site: Path, chromium, width: int):
             wide.append(f"{path.relative_to(site)}: {found}")
     page.close()
     assert wide == []
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("visualization", ["report.report_page", "comparison.comparison_page"]),
+        ("visualization", ["explorations.explore", "explorer.explorer_page"]),
+        ("models", ["losses.kl_standard_normal", "losses.importance_weighted_bound"]),
+        ("models", ["likelihoods.bernoulli", "adversarial_losses.AdversarialLoss"]),
+        ("evaluation", ["latents.interpolation", "log_likelihood", "frechet_distance"]),
+    ],
+)
+def test_modules_below_the_packages_are_described(site: Path, page: str, names: list[str]):
+    text = (site / "api" / f"{page}.html").read_text()
+    for name in names:
+        assert f'id="jaxgen.{page}.{name}"' in text, name
