@@ -5,6 +5,7 @@ is not checked.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -53,6 +54,20 @@ def whole_number(name: str, value: Any, least: int = 1, most: float = math.inf) 
         bounds = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
         raise UserError(f"expected {name} to be a whole number {bounds}, got {value}")
     return number
+
+
+def whole_numbers(name: str, values: Any, count: int | None = None) -> tuple[int, ...]:
+    """`values` as a tuple of ints of at least 1, where they are that; `count` of them if given.
+
+    Raises:
+      UserError: otherwise.
+    """
+    listed = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str | bytes)
+    numbers = [_as_whole(value) for value in values] if listed else [None]
+    if count not in (None, len(numbers)) or any(n is None or n < 1 for n in numbers):
+        expected = "whole numbers of at least 1" if count is None else f"{count} whole numbers"
+        raise UserError(f"expected {name} to be {expected}, got {values!r}")
+    return tuple(number for number in numbers if number is not None)
 
 
 def check_images(images: Any, image_shape: tuple[int, ...], name: str = "images") -> None:

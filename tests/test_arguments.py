@@ -164,6 +164,46 @@ def test_states_of_another_learner(learners, states):
     assert not states["vae"].step.is_deleted()
 
 
+def test_states_that_were_used_up(learners):
+    for name in ("vae", "gan"):
+        learner = learners[name]
+        state = learner.init(jax.random.key(0))
+        kept = jax.tree.map(jnp.copy, state)
+        after, _ = learner.step(state, pixels(4), KEY)
+        for function in ("step", "epoch", "evaluate"):
+            message = refused(getattr(learner, function), state, pixels(), KEY)
+            assert "passed to step or epoch before" in message
+        assert "jnp.copy" in refused(learner.sample, state, 3, KEY)
+        learner.step(kept, pixels(4), KEY)
+        learner.step(after, pixels(4), KEY)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("image_shape", (28, 28)),
+        ("image_shape", 28),
+        ("image_shape", (28, 28, 0)),
+        ("hidden_sizes", "abc"),
+        ("hidden_sizes", (400.5,)),
+        ("hidden_sizes", 400),
+        ("hidden_sizes", (400, None)),
+    ],
+)
+def test_sequences_of_whole_numbers(name, value):
+    message = refused(lambda: systems.vae_mnist(**(DENSE | {name: value})))
+    assert message.startswith(f"expected {name} to be ")
+    assert repr(value) in message
+
+
+def test_sequences_of_other_types_are_taken_where_their_meaning_is_plain():
+    given: dict[str, Any] = DENSE | {"image_shape": [4, 4.0, np.int64(1)]}
+    assert systems.vae_mnist(**given).image_shape == (4, 4, 1)
+    given["hidden_sizes"] = np.array([5])
+    state = systems.vae_mnist(**given).init(jax.random.key(0))
+    assert state.params["encoder"]["mean"]["kernel"].shape == (5, 2)
+
+
 def test_wrong_latents_and_counts(learners, states):
     for name in ("vae", "gan"):
         learner, state = learners[name], states[name]

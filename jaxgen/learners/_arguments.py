@@ -105,6 +105,12 @@ class ExpectedState:
                 f"expected the state that this learner's init gives, a {self._kind.__name__}, got "
                 f"{type(state).__name__}: pass that state first"
             )
+        if any(_is_deleted(leaf) for leaf in jax.tree.leaves(state)):
+            raise UserError(
+                "expected a state that was not passed to step or epoch before, which reuse its "
+                "memory: go on with the state that they returned, or copy it first by "
+                "jax.tree.map(jnp.copy, state)"
+            )
 
     def check_structure(self, state: PyTree) -> None:
         """Raises UserError for the first array that differs in shape from those of `init`."""
@@ -120,6 +126,10 @@ class ExpectedState:
     @functools.cached_property
     def _shapes(self) -> dict[str, list[int]]:
         return _shapes(jax.eval_shape(self._init, jax.eval_shape(lambda: jax.random.key(0))))
+
+
+def _is_deleted(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and not _checks.is_traced(leaf) and leaf.is_deleted()
 
 
 def _shapes(state: PyTree) -> dict[str, list[int]]:

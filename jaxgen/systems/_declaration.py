@@ -8,7 +8,7 @@ import functools
 import inspect
 import textwrap
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 import jax
 import numpy as np
@@ -67,7 +67,7 @@ def system(**explanations: str) -> Callable[[System], System]:
     """Documents the keyword arguments of a system.
 
     The system also refuses hyper-parameters of the published optimizer beside another optimizer,
-    and takes whole numbers of other types as ints.
+    and takes whole numbers of other types as ints, alone and in sequences.
 
     Args:
       **explanations: of arguments that other systems do not have or explain otherwise.
@@ -76,7 +76,9 @@ def system(**explanations: str) -> Callable[[System], System]:
 
     def decorate(function: System) -> System:
         signature = inspect.signature(function)
-        whole = [p.name for p in signature.parameters.values() if p.annotation is int]
+        parameters = signature.parameters.values()
+        whole = [p.name for p in parameters if p.annotation is int]
+        tuples = {p.name: get_args(p.annotation) for p in parameters if _is_tuple(p.annotation)}
 
         @functools.wraps(function)
         def checked(**keywords: Any) -> Learner:
@@ -85,6 +87,9 @@ def system(**explanations: str) -> Callable[[System], System]:
             for name in whole:  # 64.0 and np.int64(64) as well as 64
                 if isinstance(keywords.get(name), float | np.number):
                     keywords[name] = _checks.whole_number(name, keywords[name])
+            for name in keywords.keys() & tuples.keys():
+                count = None if ... in tuples[name] else len(tuples[name])
+                keywords[name] = _checks.whole_numbers(name, keywords[name], count)
             return function(**keywords)
 
         lines = [_entry(name, known[name]) for name in signature.parameters]
@@ -93,6 +98,10 @@ def system(**explanations: str) -> Callable[[System], System]:
         return cast(System, checked)
 
     return decorate
+
+
+def _is_tuple(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple
 
 
 def _check_optimizers(keywords: dict[str, Any]) -> None:
