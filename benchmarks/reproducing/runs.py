@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from benchmarks import measuring
-from benchmarks.reproducing.rows import ANIMALS, Row
+from benchmarks.reproducing.rows import ANIMALS, JOINED, Row
 
 ROOT = Path(__file__).parents[2]
 TWIN = ROOT / "benchmarks" / "reproducing" / "twin.py"
@@ -89,8 +91,24 @@ def _train_command(place: Place, row: Row, seed: int, workdir: Path) -> list[str
     words = train_words(row, num_epochs, seed)
     if row.dataset == ANIMALS:
         words[words.index(ANIMALS)] = f"{ANIMALS}{place.animals}"
+    if row.dataset == JOINED:
+        words[words.index(JOINED)] = f"npz:{_joined(place)}"
     folders = ["--workdir", str(workdir), *data_dir]
     return [sys.executable, "-m", "jaxgen", *words[1:], *folders, *few, "--no-pictures"]
+
+
+def _joined(place: Place) -> Path:
+    """The archive of the row that trains on all 60,000 images; made where it is missing."""
+    path = place.output / JOINED.removeprefix("npz:")
+    if not path.is_file():
+        from jaxgen import data
+        from jaxgen._files import replacing
+
+        splits = data.load("binarized_mnist", place.data_dir).splits
+        images = np.concatenate([splits[name].images for name in ("train", "validation")])
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, train_images=images, test_images=splits["test"].images)
+    return path
 
 
 def _evaluate_command(place: Place, row: Row, workdir: Path, num_samples: int | None) -> list[str]:
@@ -157,6 +175,8 @@ def _record(
     config.pop("data_dir", None)
     if str(config.get("dataset", "")).startswith(ANIMALS):
         config["dataset"] = "folder"
+    if str(config.get("dataset", "")).startswith("npz:"):
+        config["dataset"] = row.dataset
     for evaluation in evaluations.values():
         evaluation["dataset"] = config.get("dataset", evaluation["dataset"])
     epochs = history[-1]["epoch"]
