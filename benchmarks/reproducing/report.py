@@ -1,4 +1,4 @@
-"""The tables of docs/results.md and README.md, made from the kept records.
+"""The tables of docs/results.md, README.md and the pages of the systems, from the kept records.
 
 A table stands between `<!-- results: NAME -->` and `<!-- end of results -->`.
 """
@@ -13,7 +13,12 @@ from benchmarks import measuring
 from benchmarks.reproducing.rows import ROWS, Row
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "docs" / "results.md", ROOT / "README.md")
+PAGES = (
+    ROOT / "docs" / "results.md",
+    ROOT / "README.md",
+    *sorted((ROOT / "docs" / "systems").glob("*_*.md")),
+)
+OF_SYSTEM = "of_"  # before the name of a system: the part of its own page
 PART = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 BURDA = ("burda_vae", "burda_iwae_50", "burda_iwae_50_two_layers")
 
@@ -32,7 +37,15 @@ def write(records: Records) -> None:
 
 def filled(text: str, records: Records) -> str:
     """The text of a page with every table made anew."""
-    return PART.sub(lambda part: f"{part[1]}{TABLES[part[2]](records) or NOTHING}\n{part[3]}", text)
+    return PART.sub(lambda part: f"{part[1]}{_made(part[2], records) or NOTHING}\n{part[3]}", text)
+
+
+def _made(name: str, records: Records) -> str:
+    if not name.startswith(OF_SYSTEM):
+        return TABLES[name](records)
+    rows = {row.name for row in ROWS if row.system == name.removeprefix(OF_SYSTEM)}
+    own = {key: record for key, record in records.items() if record["row"] in rows}
+    return "\n\n".join(table for table in (likelihoods(own), quality(own)) if table)
 
 
 # ---- tables
