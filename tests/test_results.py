@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.reproducing import report
 from jaxgen import systems
+from jaxgen.runs.references import OWN, OWN_SEED, REFERENCES, references_of
 
 ROOT = Path(__file__).parents[1]
 RUNS = json.loads((ROOT / "benchmarks" / "results" / "runs.json").read_text())
@@ -63,7 +64,29 @@ def test_records_are_of_the_published_configuration(system: str):
 
 def test_the_reproduced_results_come_from_records():
     records = json.loads((ROOT / "benchmarks" / "results" / "reproduced.json").read_text())
-    for path in (ROOT / "README.md", ROOT / "docs" / "results.md"):
+    assert len(report.PAGES) == 2 + len(systems.__all__)
+    for path in report.PAGES:
         text = path.read_text()
+        if path.stem == "autoencoder_mnist":
+            continue  # no row is of a plain autoencoder
         assert "<!-- results:" in text
         assert text == report.filled(text, records), "run benchmarks/reproduce.py --report"
+
+
+@pytest.mark.parametrize("system", [name for name in systems.__all__ if name != "vae_animals"])
+def test_the_references_on_the_page_of_a_run_come_from_records(system: str):
+    """vae_animals has none: everybody's photographs are others."""
+    records = json.loads((ROOT / "benchmarks" / "results" / "reproduced.json").read_text())
+    found = [record for record in records.values() if record["row"] == system]
+    found = found or [RUNS[system]]
+    own = [r for r in REFERENCES[system] if r.source in (OWN, OWN_SEED)]
+    assert len(own) == 1
+    ((metric, value, epoch, source),) = own
+    assert (source == OWN) == (len(found) == 3)
+    assert {r.get("epochs", r["config"]["num_epochs"]) for r in found} == {epoch}
+    mean = sum(record["metrics"][metric] for record in found) / len(found)
+    digits = 3 if metric == "test/diversity" else 2
+    assert f"{value:.{digits}f}" == f"{mean:.{digits}f}"
+    assert references_of(system, "folder:elsewhere") == ()
+    name = "tfds:oxford_flowers102" if system.endswith("flowers") else "mnist"
+    assert references_of(system, name) == REFERENCES[system]

@@ -16,7 +16,7 @@ from jaxgen._files import one_line_errors, replacing
 from jaxgen._published import PUBLISHED
 from jaxgen.runs._page_pictures import figure_of, pictures_of
 from jaxgen.runs.recorded import read_config, read_records
-from jaxgen.runs.references import EQUATIONS, REFERENCES
+from jaxgen.runs.references import EQUATIONS, references_of
 from jaxgen.visualization import grids
 from jaxgen.visualization.report import (
     Report,
@@ -97,7 +97,7 @@ def report_of(folder: Path, *, running: bool = False) -> Report:
         units=units_of(history),
         configuration=configuration,
         published=published_configuration(system),
-        references=REFERENCES.get(system or "", ()),
+        references=references_of(system, config["dataset"]),
         series=series,
         figures=figures,
         data_figure=figure_of(folder / DATA_PICTURE, "training images"),
