@@ -1,4 +1,4 @@
-"""The process of a command: its signals, its streams, and how mistakes end it.
+"""The process of a command: its signals, and how mistakes end it.
 
 SIGINT, SIGTERM and SIGHUP raise `Interrupted` in the main thread. An exception that is raised
 inside a callback of the garbage collector is reported and dropped (JAX installs such a callback,
@@ -6,6 +6,7 @@ jax #18246); here the signal is then sent again.
 """
 
 import _thread
+import atexit
 import contextlib
 import os
 import signal
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
+from jaxgen._streams import discard_output, flush, open_streams
 from jaxgen.errors import UserError
 
 SIGNALS = [
@@ -99,13 +101,20 @@ def command(main: Callable[[], None]) -> None:
         sys.exit(2)
     except BrokenPipeError:
         discard_output()
-    except Interrupted as interrupted:
-        sys.exit(interrupted.code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as interrupt:
+        code = getattr(interrupt, "code", 130)
+        if _Deadline.armed:
+            atexit.register(exit_now, code)
+        sys.exit(code)
     finally:
         restore()
         _Deadline.cancel()
+
+
+def exit_now(code: int) -> None:
+    """Ends the process without its teardown, which waits for all that XLA still computes."""
+    flush()
+    os._exit(code)
 
 
 @contextlib.contextmanager
@@ -175,37 +184,6 @@ def raise_if_interrupted() -> None:
     number, _Signals.number = _Signals.number, None
     if number is not None:
         raise Interrupted(number)
-
-
-def open_streams() -> None:
-    """Gives a process without standard streams some that discard everything.
-
-    A name that the terminal's encoding does not have is written with escapes.
-    """
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        stream = getattr(sys, name)
-        if stream is None:
-            try:
-                os.fstat(number)
-            except OSError:  # or the next file to be opened would be taken for this stream
-                nowhere = os.open(os.devnull, os.O_RDWR)
-                if nowhere != number:
-                    os.dup2(nowhere, number)
-                    os.close(nowhere)
-            setattr(sys, name, open(os.devnull, mode))
-        elif number and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def discard_output() -> None:
-    """Sends standard output nowhere from now on, including what is flushed at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, sys.stdout.fileno())
-    except (OSError, ValueError, AttributeError):  # a stream without a file
-        pass
-    finally:
-        os.close(nowhere)
 
 
 def _handle_signals() -> Callable[[], None]:

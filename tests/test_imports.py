@@ -16,8 +16,8 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "jaxgen."
 
 # Who may lean on whom: a module may import what stands above it, and its own package.
 ORDER = """
-    errors _published _files _process _matplotlib _checks types convolutions networks transforms
-    models learners systems data evaluation visualization interop runs _commands
+    errors _published _files _streams _process _matplotlib _checks types convolutions networks
+    transforms models learners systems data evaluation visualization interop runs _commands
 """.split()
 
 PROGRAM = """

@@ -346,6 +346,21 @@ def test_a_signal_during_a_long_computation_ends_with_its_code():
     assert time.monotonic() - start < 20  # the computation takes longer
 
 
+DROPPED = BUSY.replace("wait_until_ready(product(x))", "product(x); time.sleep(60)").replace(
+    "3.0", "1.0"
+)
+
+
+def test_a_signal_beside_a_long_computation_does_not_wait_for_it():
+    """Python's teardown would, whoever holds the result."""
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+    assert time.monotonic() - start < 20
+
+
 def test_a_second_signal_in_the_midst_of_a_step_saves_nothing_and_loses_nothing(start, tmp_path):
     """The state is donated then: there is none to save, and no traceback about that."""
     with pytest.raises(KeyboardInterrupt), start("vae_mnist", tmp_path / "run") as run:

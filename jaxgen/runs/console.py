@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from jaxgen._process import discard_output
+from jaxgen._streams import discard_output
 
 
 def in_notebook() -> bool:

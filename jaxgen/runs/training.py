@@ -5,9 +5,6 @@ program, and give the same bits as an epoch in one piece.
 """
 
 import atexit
-import contextlib
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxgen._process import exit_now
 from jaxgen.errors import UserError
 from jaxgen.types import SKIPPED, Array, PyTree
 
@@ -133,10 +131,7 @@ def wait_until_ready(arrays: PyTree) -> None:
 def _leave_while_computing(arrays: list[Any], code: int) -> None:
     """Ends the process at once where XLA still computes, or it crashes while it is torn down."""
     if not all(array.is_ready() for array in arrays):
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                stream.flush()
-        os._exit(code)
+        exit_now(code)
 
 
 def means_over_images(steps: Mapping[str, np.ndarray]) -> dict[str, float]:
