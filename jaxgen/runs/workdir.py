@@ -12,6 +12,7 @@ looks/          what a GAN draws within an epoch, while a checkpoint may return 
 """
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -112,9 +113,14 @@ class Workdir:
         return history
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Adds one epoch to metrics.jsonl."""
+        """Adds one epoch to metrics.jsonl.
+
+        It is on disk on return: a checkpoint that outlives a power failure is of no use without it.
+        """
         with _refusals(self.path), (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json."""
