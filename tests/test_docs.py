@@ -33,6 +33,17 @@ for i in range(8):
 """
 
 
+def test_the_tests_of_every_guarantee_exist():
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", text)
+    rows = [line for line in text.splitlines() if line.startswith("|") and ".py" in line]
+    assert len(rows) > 30
+    assert len(named) >= len(rows)
+    for file, name in named:
+        source = (ROOT / "tests" / file).read_text()
+        assert not name or f"def {name}(" in source, f"{file}::{name}"
+
+
 @pytest.mark.slow
 def test_many_seeds_on_two_devices_are_the_seeds_one_by_one():
     text = (ROOT / "docs" / "runs.md").read_text()

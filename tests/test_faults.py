@@ -21,6 +21,7 @@ from test_runs import kept
 
 from jaxgen import data, runs, systems
 from jaxgen.errors import UserError
+from jaxgen.runs.saving import Saving
 
 SAVE_EVERY = 3
 NUM_EPOCHS = 12  # of 5 steps
@@ -73,16 +74,27 @@ class Ended(NamedTuple):
 
 
 class Trainer:
-    """Trains one system in processes of its own, all with one cache of compiled programs."""
+    """Trains one system in processes of its own, all with one cache of compiled programs.
 
-    def __init__(self, system: str, folder: Path, cache: Path):
+    Args:
+      system: its name, one of SYSTEMS.
+      dataset: as --dataset takes it.
+      cache: the folder of the cache.
+    """
+
+    def __init__(self, system: str, dataset: str, cache: Path):
         self.environment = os.environ | {"JAXGEN_CACHE_DIR": str(cache)}
-        self.words = [system, str(NUM_EPOCHS), "--dataset", f"idx:{folder}"]
+        self.words = [system, str(NUM_EPOCHS), "--dataset", dataset]
         self.words += [*SYSTEMS[system].split(), "--checkpoint-every", str(SAVE_EVERY)]
 
-    def start(self, workdir: Path, limit: int | None = None) -> subprocess.Popen[str]:
-        """A process that trains; no file of it can grow beyond `limit` KiB."""
-        command = [sys.executable, "-c", TRAIN, *self.words, "--workdir", str(workdir)]
+    def start(
+        self, workdir: Path, limit: int | None = None, before: str = ""
+    ) -> subprocess.Popen[str]:
+        """A process that runs the code `before`, and trains.
+
+        No file of it can grow beyond `limit` KiB.
+        """
+        command = [sys.executable, "-c", before + TRAIN, *self.words, "--workdir", str(workdir)]
         if limit is not None:
             command = ["bash", "-c", 'ulimit -f "$0" && exec "$@"', str(limit), *command]
         return subprocess.Popen(
@@ -112,7 +124,7 @@ def cache(tmp_path_factory) -> Path:
 @pytest.fixture(params=SYSTEMS)
 def trainer(request, idx_folder, large_idx_folder, cache) -> Trainer:
     folder = large_idx_folder if request.param == "dcgan_mnist" else idx_folder
-    return Trainer(request.param, folder, cache)
+    return Trainer(request.param, f"idx:{folder}", cache)
 
 
 def state_of(workdir: Path) -> list[bytes]:
@@ -183,7 +195,7 @@ def test_sigkill_at_any_instant_changes_nothing(trainer, kills, tmp_path):
 @pytest.fixture(scope="module")
 def finished(idx_folder, cache, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("finished") / "run"
-    ended = Trainer("vae_mnist", idx_folder, cache).finish(workdir)
+    ended = Trainer("vae_mnist", f"idx:{idx_folder}", cache).finish(workdir)
     assert ended.code == 0, ended.errors
     return workdir
 
@@ -196,7 +208,7 @@ def test_a_full_disk_ends_with_one_line_and_loses_nothing(
     case, finished, idx_folder, cache, tmp_path
 ):
     """No file can grow beyond a size: whichever write fails, the run ends, and can be resumed."""
-    trainer = Trainer("vae_mnist", idx_folder, cache)
+    trainer = Trainer("vae_mnist", f"idx:{idx_folder}", cache)
     ended = trainer.finish(tmp_path / "run", case)
     if ended.code:
         assert ended.code == 2, ended.errors
@@ -258,7 +270,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     shutil.copytree(finished, tmp_path / "run")
     newest = max((tmp_path / "run" / "checkpoints").iterdir(), key=lambda path: int(path.name))
     damage(newest / "state.safetensors", random.Random(0))
-    ended = Trainer("vae_mnist", idx_folder, cache).finish(tmp_path / "run")
+    ended = Trainer("vae_mnist", f"idx:{idx_folder}", cache).finish(tmp_path / "run")
     assert ended.code == 0
     assert "is damaged and skipped" in ended.errors
     assert ended.steps
@@ -305,8 +317,33 @@ def test_a_long_run_takes_no_more_memory_or_files(steps, tmp_path):
 
 
 @pytest.mark.slow
+def test_saving_stops_training_for_less_than_a_twentieth(tmp_path, monkeypatch):
+    """At the default interval, one epoch, of as many images as MNIST has."""
+    images = np.random.default_rng(0).integers(0, 256, (60_000, 28, 28)).astype(np.uint8)
+    save, waited = Saving.save, []
+
+    def timed(*args: Any) -> None:
+        start = time.perf_counter()
+        save(*args)
+        waited.append(time.perf_counter() - start)
+
+    monkeypatch.setattr(Saving, "save", timed)
+    run = runs.fit(
+        systems.vae_mnist(batch_size=128),
+        data.from_arrays(images, None, images[:128]),
+        num_epochs=4,
+        workdir=tmp_path / "run",
+        pictures=False,
+    )
+    epochs = [record["seconds"] for record in run.history]
+    assert len(waited) == len(epochs)
+    print(f"saving {1000 * np.mean(waited):.0f} ms of epochs of {np.mean(epochs[1:]):.1f} s")
+    assert sum(waited[1:]) < 0.05 * sum(epochs[1:])  # the first epoch compiles
+
+
+@pytest.mark.slow
 def test_a_folder_deleted_during_the_run_ends_it_with_one_line(idx_folder, cache, tmp_path):
-    trainer = Trainer("vae_mnist", idx_folder, cache)
+    trainer = Trainer("vae_mnist", f"idx:{idx_folder}", cache)
     process = trainer.start(tmp_path / "run")
     assert process.stdout is not None
     for line in process.stdout:
