@@ -167,7 +167,7 @@ def test_sigkill_at_any_instant_changes_nothing(trainer, kills, tmp_path):
     straight = trainer.finish(tmp_path / "straight")
     assert straight.code == 0, straight.errors
     assert straight.steps == list(range(1, 5 * NUM_EPOCHS + 1))
-    draw = random.Random(kills)
+    draw = random.Random(f"{trainer.words[0]} {kills}")
     done, number, lost = 0, 0, []
     while number < kills:
         ended = killed_at_random(trainer.start(tmp_path / "run"), draw)
