@@ -10,12 +10,18 @@ import pytest
 from jaxgen.errors import UserError
 from jaxgen.runs.workdir import Workdir
 
-CONFIG = {"system": "vae_mnist", "num_epochs": 1}
+CONFIG = {
+    "system": "vae_mnist",
+    "dataset": "mnist",
+    "num_epochs": 1,
+    "num_examples": None,
+    "seed": 0,
+}
 
-HOLD = """
+HOLD = f"""
 import pathlib, sys, time
 from jaxgen.runs.workdir import Workdir
-workdir = Workdir(pathlib.Path(sys.argv[1]), {"system": "vae_mnist", "num_epochs": 1}, False)
+workdir = Workdir(pathlib.Path(sys.argv[1]), {CONFIG!r}, False)
 print("held", flush=True)
 time.sleep(100)
 """
