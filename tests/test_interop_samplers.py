@@ -220,13 +220,14 @@ def test_command_line_takes_a_run(tmp_path):
     from jaxgen.runs.checkpoints import Checkpoints
 
     learner, state = made("vae_mnist")
-    config = {"system": "vae_mnist", "seed": 0} | sizes_of("vae_mnist")
+    config = {"system": "vae_mnist", "dataset": "mnist", "num_epochs": 1, "num_examples": None}
+    config |= {"seed": 0} | sizes_of("vae_mnist")
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="train it first"):
         command.main(["to-torch", str(tmp_path), str(tmp_path / "weights.safetensors")])
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, state, {"epoch": 1})
-    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "step": 1, "seconds": 0.5}\n')
     command.main(["to-torch", str(tmp_path), str(tmp_path / "weights.safetensors")])
     dicts = interop.read(tmp_path / "weights.safetensors")
     loaded = interop.load_torch("vae_mnist", learner.init(jax.random.key(0)), dicts)
