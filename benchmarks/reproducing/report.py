@@ -45,21 +45,23 @@ def _made(name: str, records: Records) -> str:
         return TABLES[name](records)
     rows = {row.name for row in ROWS if row.system == name.removeprefix(OF_SYSTEM)}
     own = {key: record for key, record in records.items() if record["row"] in rows}
-    return "\n\n".join(table for table in (likelihoods(own), quality(own)) if table)
+    tables = likelihoods(own, with_published=False), quality(own)
+    return "\n\n".join(table for table in tables if table)
 
 
 # ---- tables
 
 
-def likelihoods(records: Records) -> str:
-    """Bounds and likelihoods, in nats per image."""
-    header = ("row", "pixels", "seeds", "epochs", "train", "held out", "log p(x)", "published")
+def likelihoods(records: Records, with_published: bool = True) -> str:
+    """Bounds and likelihoods, in nats per image, beside published numbers where asked for."""
+    header = ("row", "pixels", "seeds", "epochs", "train", "held out", "log p(x)")
     lines = []
     for row, found in _rows(records, "bound", "likelihood"):
         train, test = (_over(found, "metrics", f"{split}/loss") for split in ("train", "test"))
         cells = [row.name, row.binarization, str(len(found)), _epochs(row, found), train, test]
-        lines.append([*cells, _log_likelihoods(found), _published(row)])
-    return _table(header, lines)
+        published = [_published(row)] if with_published else []
+        lines.append([*cells, _log_likelihoods(found), *published])
+    return _table((*header, *(["published"] if with_published else [])), lines)
 
 
 def quality(records: Records) -> str:
