@@ -48,7 +48,7 @@ def accessibility_findings(page: Any) -> list[str]:
 
 
 def overflow(page: Any) -> list[str]:
-    """Elements that stick out of the window, or whose text does not fit into them."""
+    """Elements that stick out of the window, hold more than fits, or pictures out of proportion."""
     return page.evaluate(
         """() => {
           const width = document.documentElement.clientWidth;
@@ -57,7 +57,10 @@ def overflow(page: Any) -> list[str]:
           for (const e of document.body.querySelectorAll("*")) {
             const box = e.getBoundingClientRect();
             if (!box.width || scrolls(e)) continue;
-            const cut = ["P", "H1", "H2", "H3", "BUTTON", "LABEL", "OUTPUT", "SUMMARY"];
+            const cut = ["P", "H1", "H2", "H3", "BUTTON", "LABEL", "OUTPUT", "SUMMARY", "TD", "TH"];
+            const natural = e.naturalWidth / e.naturalHeight;
+            if (e.naturalWidth && Math.abs(box.width / box.height / natural - 1) > 0.03)
+              out.push(`distorted: ${e.outerHTML.slice(0, 80)}`);
             if (box.right > width + 1) out.push(`sticks out: ${e.outerHTML.slice(0, 80)}`);
             if (cut.includes(e.tagName) && e.scrollWidth > e.clientWidth + 1 && e.clientWidth)
               out.push(`cut: ${e.outerHTML.slice(0, 80)}`);

@@ -237,6 +237,15 @@ def test_curves_of_runs_of_different_length_share_their_epochs():
     assert loss.y_label == "nats per image"
 
 
+def test_what_differs_by_rounding_alone_has_no_chart():
+    weights = [0.1, 0.1, 0.09999999]
+    history = [
+        {"epoch": epoch, "train/kl_weight": weight, "train/loss": 1.0 + 1e-4 * epoch}
+        for epoch, weight in enumerate(weights, start=1)
+    ]
+    assert [chart.title for chart in metric_charts(history)] == ["loss"]
+
+
 def test_a_chart_pairs_train_and_test():
     loss, elbo = metric_charts(history(2))
     assert dict(loss.series) == {"train": [200.0, 100.0], "test": [210.0, 105.0]}

@@ -111,7 +111,7 @@ def test_likelihoods_are_a_choice(likelihood):
         ({"resolution": 0}, "resolution .*at least 1, got 0"),
         ({"latent_size": 0}, "latent_size .*at least 1, got 0"),
         ({"channels": ()}, "at least one layer"),
-        ({"channels": (4, 0)}, "conv_1 .*at least 1, got 0"),
+        ({"channels": (4, 0)}, r"channels .*at least 1, got \(4, 0\)"),
         ({"image_channels": 0}, "image_channels .*at least 1, got 0"),
         ({"likelihood": "poisson"}, "expected likelihood to be squared_error, .*got 'poisson'"),
         ({"likelihood": "gaussian", "scale": 0.0}, "scale .*above 0, got 0"),

@@ -1,5 +1,6 @@
 """The page of a run: `report_page`. One file, which also reads without JavaScript."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 MAX_ROWS = 60
+ROUNDING = 1e-6  # relative, of metrics that are constant
 SCRIPTS, STYLES = ("uPlot.iife.min.js", "report.js"), ("uPlot.min.css", "report.css")
 
 
@@ -143,10 +145,17 @@ def metric_charts(
         series = {
             split: [record.get(f"{split}/{metric}") for record in history] for split in splits
         }
-        changes = len({value for values in series.values() for value in values}) > 1
-        if changes or len(history) == 1:
+        if len(history) == 1 or _changes([v for values in series.values() for v in values]):
             found.append(Chart(metric, epochs, series, y_label=(units or {}).get(metric, "")))
     return found
+
+
+def _changes(values: Sequence[float | None]) -> bool:
+    """Whether values differ by more than the rounding of float32."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if len(known) < len(values):
+        return True
+    return max(known) - min(known) > ROUNDING * max(map(abs, known))
 
 
 def _results(report: Report) -> str:
