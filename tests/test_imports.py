@@ -70,3 +70,17 @@ def test_imports_point_up(path):
         assert own in ORDER, f"add {own} to ORDER"
         allowed = {own, *ORDER[: ORDER.index(own)]}
     assert imported_packages(path) <= allowed
+
+
+def test_rooms_are_attributes_of_the_package():
+    program = "import jaxgen; print([getattr(jaxgen, name).__name__ for name in jaxgen.__all__])"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PACKAGE.parent,
+    )
+    assert done.stdout.count("jaxgen.") == len(jaxgen.__all__)
+    with pytest.raises(AttributeError, match="nowhere"):
+        _ = jaxgen.nowhere  # pyright: ignore[reportAttributeAccessIssue]

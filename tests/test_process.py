@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from jaxgen import _process
 from jaxgen._process import command
 
 ROOT = Path(__file__).parents[1]
@@ -191,3 +193,12 @@ def test_a_command_runs_in_a_thread_and_leaves_the_handlers_as_they_were():
     assert seen == ["thread", "main"]
     assert [signal.getsignal(number) for number, _ in CODES] == before
     assert sys.unraisablehook is hook
+
+
+def test_outside_of_a_command_no_timer_ends_the_process():
+    """Whoever imports the library handles Ctrl-C: it interrupts, and the process goes on."""
+    with pytest.raises(KeyboardInterrupt):
+        with _process.deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+    assert _process._Deadline.timer is None

@@ -63,6 +63,16 @@ def test_the_command_repeats_the_run(workdir, idx_folder, tmp_path):
     assert again == first
 
 
+def test_the_command_has_flags_for_what_is_switched_on_and_off():
+    config = {"system": "vae_animals", "dataset": "folder:x", "num_epochs": 3, "seed": 1}
+    on = reports.command_of(config | {"average_images": True, "channels": [8, 16]})
+    assert on is not None
+    assert on.endswith("--seed 1 --channels 8 16 --average-images")
+    plain = reports.command_of(config | {"average_images": False})
+    assert plain is not None
+    assert plain.endswith("--seed 1")
+
+
 def test_evaluation_results_are_shown(workdir, monkeypatch):
     file = workdir / "evaluation.json"
     file.write_text(json.dumps({"log_likelihood": {"test": -98.25}}))
