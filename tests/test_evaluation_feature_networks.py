@@ -66,6 +66,7 @@ def test_the_stored_weights_are_those_of_the_record(name):
     assert record["test_accuracy"] >= GOALS[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_recorded_accuracy_is_measured_again(name, real_data):
     test = data.load(name, real_data / "tfds").test
