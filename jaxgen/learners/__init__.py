@@ -7,11 +7,16 @@ family of models it moves.
 from jaxgen.learners.adversarial_state import AdversarialState, with_averaged_generator
 from jaxgen.learners.adversarial_training import adversarial
 from jaxgen.learners.minimization import MinimizeState, minimize
+from jaxgen.learners.populations import Population, member_of, population, stacked
 
 __all__ = [
     "AdversarialState",
     "MinimizeState",
+    "Population",
     "adversarial",
+    "member_of",
     "minimize",
+    "population",
+    "stacked",
     "with_averaged_generator",
 ]

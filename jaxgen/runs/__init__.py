@@ -1,6 +1,7 @@
 """The loop: a learner and a data set in, a folder of results out.
 
 fit             trains any learner from Python or a notebook
+fit_population  trains many seeds and hyperparameters as one program
 load            opens a finished or interrupted run
 evaluate_run    measures what it has learned, and writes evaluation.json into its folder
 start           begins a run of a named system from the command line
@@ -26,6 +27,7 @@ from jaxgen.runs.gan_pictures import GANPictures
 from jaxgen.runs.loading import TrainedRun, load
 from jaxgen.runs.loop import Run
 from jaxgen.runs.pictures import standard_pictures
+from jaxgen.runs.populations import fit_population
 from jaxgen.runs.starting import start
 from jaxgen.runs.vae_pictures import VAEPictures
 
@@ -37,6 +39,7 @@ __all__ = [
     "command",
     "evaluate_run",
     "fit",
+    "fit_population",
     "load",
     "standard_pictures",
     "start",

@@ -66,9 +66,12 @@ class Saving:
         self._checkpoints = Checkpoints(folder, settings.keep, keep_best=settings.keep_best)
         self._saved: int | None = None
 
-    def restore(self, template: PyTree) -> Progress | None:
-        """The newest progress that is saved."""
-        found = self._checkpoints.restore_latest(template)
+    def restore(self, template: PyTree, step: int | None = None) -> Progress | None:
+        """The newest progress that is saved, or that of a step."""
+        if step is None:
+            found = self._checkpoints.restore_latest(template)
+        else:
+            found = self._checkpoints.restore_step(step, template)
         if found is None:
             return None
         self._saved = found.step
