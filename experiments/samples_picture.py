@@ -1,6 +1,8 @@
 """Draws one strip of samples per run: the picture of README.
 
-    python experiments/samples_picture.py runs/vae_mnist runs/dcgan_mnist --output docs/samples.png
+    cd runs && python ../experiments/samples_picture.py vae_mnist vae_binarized_mnist \\
+        vae_batchnorm_mnist cvae_mnist vae_flowers dcgan_mnist wgan_mnist \\
+        --output ../docs/samples.png
 
 A strip shows samples of the last checkpoint under a fixed seed. A conditional system shows its
 classes one after another.
@@ -40,7 +42,7 @@ def main(
         sample = run.learner.require("sample")
         images = sample(run.state, num_samples, jax.random.key(seed), **labels)
         rows[run.config["system"] or workdir.name] = np.asarray(images)
-    grids.save(output, grids.strips(rows))
+    grids.save(output, grids.strips(rows, side=64))
 
 
 if __name__ == "__main__":
