@@ -52,6 +52,7 @@ def run(names, seconds, tmp_path, expected=1.0):
     return json.loads(path.read_text())["parts"], seen
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_hangs_or_is_killed_leaves_its_rows_and_the_others(tmp_path, capfd):
     names = ["raising", "hanging", "killed", "good"]
     start = time.monotonic()

@@ -256,6 +256,7 @@ for a, b in zip(*(jax.tree.leaves(jax.jit(f)(w, x)) for f in (sharded, derivativ
 """
 
 
+@pytest.mark.slow
 def test_gradients_in_a_shared_kernel_are_summed_over_the_devices_of_shard_map():
     root = Path(__file__).parents[1]
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}

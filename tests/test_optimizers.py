@@ -162,7 +162,7 @@ def test_optimizers_with_more_arguments_train_a_vae(kind):
     assert all(jax.tree.leaves(moved))
 
 
-@pytest.mark.parametrize("kind", slow_but({"lbfgs", "reduce_on_plateau"}, WITH_MORE))
+@pytest.mark.parametrize("kind", slow_but({"reduce_on_plateau"}, WITH_MORE))
 def test_optimizers_with_more_arguments_train_a_gan(kind):
     optimizers = {name: WITH_MORE[kind]() for name in ("generator_optimizer", "critic_optimizer")}
     learner = BUILDS["wgan_gp_mnist"](**optimizers)

@@ -148,6 +148,7 @@ def test_the_key_drives_dropout(learner):
     assert any(not np.array_equal(v, outcomes[2][name]) for name, v in outcomes[0].items())
 
 
+@pytest.mark.slow
 def test_a_population_of_them_is_vmapped(learner):
     def fit(key):
         init_key, epoch_key = jax.random.split(key)

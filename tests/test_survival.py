@@ -339,6 +339,7 @@ runs.command(main)
 """
 
 
+@pytest.mark.slow
 def test_a_signal_during_a_long_computation_ends_with_its_code():
     start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", BUSY], capture_output=True, text=True, timeout=120)
