@@ -262,6 +262,7 @@ def test_a_member_that_diverges_is_kept_and_named(dataset, tmp_path, capsys):
     assert points[1]["mean"] == {}
 
 
+@pytest.mark.slow
 def test_the_run_ends_when_all_have_diverged(dataset, tmp_path):
     with pytest.raises(UserError, match="every member has diverged"):
         runs.fit_population(
@@ -275,6 +276,7 @@ def test_the_run_ends_when_all_have_diverged(dataset, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_members_can_be_evaluated(dataset, tmp_path, monkeypatch):
     run = fit(dataset, tmp_path, num_epochs=1, betas=[1.0])[0]
     vars(run)["dataset"] = dataset

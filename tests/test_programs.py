@@ -106,6 +106,7 @@ class Various(nn.Module):
         return nn.softmax(jnp.clip(x, 0.1, 2.0)) ** 3 / jnp.sqrt(1 + x**2)
 
 
+@pytest.mark.slow
 def test_networks_of_ones_own_are_translated(engine):
     network, latents = Various(), jax.random.normal(jax.random.key(2), (20, 5))
     variables = rounded(network.init(jax.random.key(0), latents))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from marks import slow_but
 from test_runs import kept, records
 
 from jaxgen import data, learners, models, runs, systems
@@ -91,7 +92,7 @@ def short_stretches(monkeypatch):
     monkeypatch.setattr(training, "GROWTH", 1)
 
 
-@pytest.mark.parametrize("system", ["vae_mnist", "wgan_mnist"])
+@pytest.mark.parametrize("system", slow_but({"vae_mnist"}, ["vae_mnist", "wgan_mnist"]))
 def test_an_interrupt_within_an_epoch_changes_nothing(system, train, tmp_path, monkeypatch, capsys):
     straight = train(system, tmp_path / "straight")
     # In the first epoch, in its evaluation, in the second epoch: 5 steps and an evaluation each.
