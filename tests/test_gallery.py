@@ -9,6 +9,7 @@ from PIL import Image
 from jaxgen import runs, systems
 from jaxgen.learners import with_averaged_generator
 from jaxgen.runs import gan_pictures
+from jaxgen.runs.trainer import Trainer
 from jaxgen.visualization import grids
 
 pytestmark = pytest.mark.usefixtures("shared_systems")
@@ -64,6 +65,29 @@ def test_an_interrupted_run_keeps_the_same_frames(train, tmp_path):
     train(tmp_path / "resumed", num_epochs=2)
     for a, b in zip(kept(tmp_path / "straight"), kept(tmp_path / "resumed"), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_looks_last_until_the_epoch_is_saved(train, tmp_path, monkeypatch):
+    """The process dies between the last look of an epoch and its checkpoint."""
+    train(tmp_path / "straight")
+
+    class KilledError(Exception):
+        pass
+
+    def finish_epoch(trainer, record):
+        if record["epoch"] == 2:
+            raise KilledError
+        original(trainer, record)
+
+    original = Trainer.finish_epoch
+    words = "--checkpoint-every", "3", "--keep", "1"
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(Trainer, "finish_epoch", finish_epoch)
+        train(tmp_path / "run", 2, 2, *words)
+    run, out = train(tmp_path / "run", 2, 2, *words)
+    assert "step 4 of the next" in out
+    for part, other in zip(kept(tmp_path / "run"), kept(tmp_path / "straight"), strict=True):
+        np.testing.assert_array_equal(part, other)
 
 
 def test_the_strip_shows_one_latent_enlarged_without_smoothing(train, tmp_path):

@@ -1,6 +1,6 @@
 """The pictures of a GAN's run: the same latents drawn again and again while the generator learns.
 
-looks/STEP.npz                one look, until no checkpoint is older
+looks/STEP.npz                one look, as long as a run may resume within its epoch
 fixed-latents/EPOCH.npz       what they looked like, and the metrics, at each look of that epoch
 images/samples-EPOCH.png      draws; samples-averaged-EPOCH.png those of the averaged generator
 images/latent-strip.png       one latent over training; latent-collage.png the same in 25 pictures
@@ -169,7 +169,7 @@ class GANPictures:
             np.savez_compressed(file, **kept)
         self._steps, self._frames, self._metrics = [], [], []
         for step, path in self._looks().items():
-            if step <= self._run.oldest_saved_step:
+            if step <= self._run.earliest_start:
                 path.unlink()
 
     def _everything(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -106,9 +106,10 @@ class Run:
         return self._trainer.step
 
     @property
-    def oldest_saved_step(self) -> int:
-        """The step of the oldest checkpoint: the run never returns to an earlier one."""
-        return self._trainer.saving.oldest
+    def earliest_start(self) -> int:
+        """The step before the earliest epoch that a checkpoint may return to the midst of."""
+        num_steps = self._trainer.num_steps
+        return max(0, self._trainer.saving.oldest - 1) // num_steps * num_steps
 
     @property
     def num_epochs(self) -> int:
