@@ -1,7 +1,8 @@
 """Many runs as one program: seeds and hyperparameters along the leading axis of every array."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,39 +10,92 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
+from jaxgen import _checks
 from jaxgen.errors import UserError
 from jaxgen.types import Array, Inputs, Labels, Learner, Metrics, PyTree
 
 MEMBERS = "members"  # the axis of the mesh
 
+LearnerOf = Callable[..., Learner]
+Numbers = Mapping[str, Array]
 
-class Population(NamedTuple):
+
+class Population:
     """M members that are trained at once, each as if it were alone.
 
     The state of a population is that of a learner whose arrays have a leading axis M, and so have
     keys and metrics. Members share images and labels and nothing else: one that diverges does not
-    change the others.
+    change the others. Made by `population`.
 
     Attributes:
-      init: keys [M] -> states.
-      epoch: (states, images, keys [M], labels, start, stop) -> (states, metrics, each [M, steps]).
-        The states are donated.
-      evaluate: (states, images, keys [M], labels) -> metrics, each [M].
       num_members: M.
       num_devices: over how many devices the members are spread.
       learner: of the first member, for its functions of a single state and its shapes.
     """
 
-    init: Callable[[Array], PyTree]
-    epoch: Callable[..., tuple[PyTree, Metrics]]
-    evaluate: Callable[..., Metrics]
-    num_members: int
-    num_devices: int
-    learner: Learner
+    def __init__(self, learner_of: LearnerOf, numbers: Numbers, num_members: int, mesh: Mesh):
+        self.num_members = num_members
+        self.num_devices = mesh.size
+        self.learner = learner_of(**{name: values[0] for name, values in numbers.items()})
+        self._numbers = numbers
+        self._init = jax.jit(_of_members(partial(_init, learner_of), mesh))
+        self._epoch = jax.jit(_of_members(partial(_epoch, learner_of), mesh), donate_argnums=0)
+        self._evaluate = jax.jit(_of_members(partial(_evaluate, learner_of), mesh))
+
+    def init(self, keys: Array) -> PyTree:
+        """keys [M] -> states.
+
+        Raises:
+          UserError: there are more or fewer keys than members.
+        """
+        self._check_keys(keys)
+        return self._init(None, (self._numbers, keys), None)
+
+    def epoch(
+        self,
+        states: PyTree,
+        images: Inputs,
+        keys: Array,
+        labels: Labels = None,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> tuple[PyTree, Metrics]:
+        """(states, metrics, each [M, steps]) after the steps from `start` to before `stop`.
+
+        The arguments are those of a learner's `epoch`, with keys [M]. The states are donated.
+
+        Raises:
+          UserError: for images, labels or keys that do not fit.
+        """
+        self._check(images, labels, keys)
+        end = -(-len(images) // self.learner.images_per_step) if stop is None else stop
+        shared = jnp.asarray(images), labels, jnp.int32(start), jnp.int32(end)
+        return self._epoch(states, (self._numbers, keys), shared)
+
+    def evaluate(
+        self, states: PyTree, images: Inputs, keys: Array, labels: Labels = None
+    ) -> Metrics:
+        """Metrics, each [M]; arguments and errors are those of `epoch`."""
+        self._check(images, labels, keys)
+        return self._evaluate(states, (self._numbers, keys), (jnp.asarray(images), labels))
+
+    def _check(self, images: Inputs, labels: Labels, keys: Array) -> None:
+        """What a learner checks of arrays on the host, and cannot inside a program."""
+        _checks.check_images(images, self.learner.image_shape)
+        if labels is not None:
+            _checks.check_labels(labels, len(images), self.learner.num_classes)
+        self._check_keys(keys)
+
+    def _check_keys(self, keys: Array) -> None:
+        if len(keys) != self.num_members:
+            raise UserError(
+                f"expected a key for each of the {self.num_members} members, got {len(keys)}: "
+                "split a key by jax.random.split"
+            )
 
 
 def population(
-    learner_of: Callable[..., Learner],
+    learner_of: LearnerOf,
     hyperparameters: Mapping[str, ArrayLike | Sequence[float]] | None = None,
     num_members: int | None = None,
     devices: Sequence[Any] | None = None,
@@ -83,52 +137,35 @@ def population(
     available = list(jax.devices() if devices is None else devices)
     num_devices = max(n for n in range(1, min(count, len(available)) + 1) if count % n == 0)
     mesh = Mesh(np.array(available[:num_devices]), (MEMBERS,))
-
-    def init(member: PyTree, shared: PyTree) -> PyTree:
-        chosen, key = member
-        return learner_of(**chosen).init(key)
-
-    def epoch(member: PyTree, shared: PyTree) -> tuple[PyTree, Metrics]:
-        state, chosen, key = member
-        images, labels, start, stop = shared
-        given = {} if labels is None else {"labels": labels}
-        return learner_of(**chosen).epoch(state, images, key, start=start, stop=stop, **given)
-
-    def evaluate(member: PyTree, shared: PyTree) -> Metrics:
-        state, chosen, key = member
-        images, labels = shared
-        given = {} if labels is None else {"labels": labels}
-        return learner_of(**chosen).evaluate(state, images, key, **given)
-
-    init_all = jax.jit(_of_members(init, mesh))
-    train_all = jax.jit(_of_members(epoch, mesh), donate_argnums=0)
-    evaluate_all = jax.jit(_of_members(evaluate, mesh))
-    first = learner_of(**{name: values[0] for name, values in numbers.items()})
-
-    def train(
-        states: PyTree,
-        images: Inputs,
-        keys: Array,
-        labels: Labels = None,
-        start: int = 0,
-        stop: int | None = None,
-    ) -> tuple[PyTree, Metrics]:
-        end = -(-len(images) // first.images_per_step) if stop is None else stop
-        shared = (jnp.asarray(images), labels, jnp.int32(start), jnp.int32(end))
-        return train_all(states, (numbers, keys), shared)
-
-    def measure(states: PyTree, images: Inputs, keys: Array, labels: Labels = None) -> Metrics:
-        return evaluate_all(states, (numbers, keys), (jnp.asarray(images), labels))
-
-    def begin(keys: Array) -> PyTree:
-        if len(keys) != count:
-            raise UserError(f"expected a key for each of the {count} members, got {len(keys)}")
-        return init_all((numbers, keys), ())
-
-    return Population(begin, train, measure, count, num_devices, first)
+    return Population(learner_of, numbers, count, mesh)
 
 
-def _count(numbers: Mapping[str, Array], num_members: int | None) -> int:
+# ---- one member: (its state, numbers and key; what all share) -> results
+
+
+def _init(learner_of: LearnerOf, member: PyTree, shared: PyTree) -> PyTree:
+    _, numbers, key = member
+    return learner_of(**numbers).init(key)
+
+
+def _epoch(learner_of: LearnerOf, member: PyTree, shared: PyTree) -> tuple[PyTree, Metrics]:
+    state, numbers, key = member
+    images, labels, start, stop = shared
+    learner, given = learner_of(**numbers), _given(labels)
+    return learner.epoch(state, images, key, start=start, stop=stop, **given)
+
+
+def _evaluate(learner_of: LearnerOf, member: PyTree, shared: PyTree) -> Metrics:
+    state, numbers, key = member
+    images, labels = shared
+    return learner_of(**numbers).evaluate(state, images, key, **_given(labels))
+
+
+def _given(labels: Labels) -> dict[str, Any]:
+    return {} if labels is None else {"labels": labels}
+
+
+def _count(numbers: Numbers, num_members: int | None) -> int:
     lengths = {name: len(values) if values.ndim else 0 for name, values in numbers.items()}
     counts = {*lengths.values(), *([] if num_members is None else [num_members])}
     if len(counts) != 1 or min(counts) < 1:
@@ -140,27 +177,32 @@ def _count(numbers: Mapping[str, Array], num_members: int | None) -> int:
     return counts.pop()
 
 
-def _of_members(function: Callable[[PyTree, PyTree], PyTree], mesh: Mesh) -> Callable[..., PyTree]:
-    """A function of one member as a function of all of them, spread over the mesh."""
-    in_turn = mesh.devices.flat[0].platform == "cpu"
+def _of_members(one: Callable[[PyTree, PyTree], PyTree], mesh: Mesh) -> Callable[..., PyTree]:
+    """A function of one member as a function of all, spread over the mesh.
+
+    Its arguments are the states, which can be donated so, (numbers, keys), and what all share.
+    """
     split, whole = PartitionSpec(MEMBERS), PartitionSpec()
 
     def of_device(members: PyTree, shared: PyTree) -> PyTree:
-        def one(member: PyTree) -> PyTree:
-            return function(member, shared)
+        def of_one(member: PyTree) -> PyTree:
+            return one(member, shared)
 
-        return jax.lax.map(one, members) if in_turn else jax.vmap(one)(members)
+        return jax.lax.map(of_one, members) if _in_turn(mesh) else jax.vmap(of_one)(members)
 
     spread = jax.shard_map(
         of_device, mesh=mesh, in_specs=(split, whole), out_specs=split, check_vma=False
     )
 
-    def of_all(*arguments: PyTree) -> PyTree:
-        *own, shared = arguments
-        members = own[0] if len(own) == 1 else (own[0], *own[1])
-        return spread(members, shared)
+    def of_all(states: PyTree, others: tuple[PyTree, Array], shared: PyTree) -> PyTree:
+        return spread((states, *others), shared)
 
     return of_all
+
+
+def _in_turn(mesh: Mesh) -> bool:
+    """Whether a device trains its members one after another: a single one can fill a CPU."""
+    return mesh.devices.flat[0].platform == "cpu"
 
 
 def member_of(states: PyTree, index: int) -> PyTree:
