@@ -12,6 +12,7 @@ from marks import slow_but
 
 from jaxgen import data, learners, runs, systems
 from jaxgen.errors import UserError
+from jaxgen.learners import populations
 from jaxgen.runs.evaluating import evaluate_run
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -122,6 +123,20 @@ def test_members_have_to_be_counted(numbers, num_members):
         learners.population(systems.vae_mnist, numbers, num_members)
 
 
+@pytest.mark.slow
+def test_members_side_by_side_are_those_in_turn(monkeypatch):
+    """On an accelerator a device trains its members by `jax.vmap`."""
+    _, fixed, numbers = CASES["vae_mnist"]
+    found = []
+    for in_turn in (True, False):
+        monkeypatch.setattr(populations, "_in_turn", lambda mesh, chosen=in_turn: chosen)
+        members = learners.population(lambda **given: systems.vae_mnist(**given, **fixed), numbers)
+        states, metrics = members.epoch(members.init(keys(1)), pixels(), keys(2), start=0, stop=5)
+        found.append({**metrics, **members.evaluate(states, pixels(), keys(3))})
+    for name, values in found[0].items():
+        np.testing.assert_allclose(found[1][name], values, rtol=1e-5, err_msg=name)
+
+
 def test_every_member_needs_a_key():
     members = learners.population(lambda: systems.vae_mnist(**DENSE), num_members=4)
     with pytest.raises(UserError, match="each of the 4 members, got 3"):
@@ -183,7 +198,7 @@ def without_seconds(history):
 
 def test_members_are_ordinary_runs(dataset, tmp_path):
     found = fit(dataset, tmp_path)
-    names = ["beta-0.5_seed-0", "beta-0.5_seed-7", "beta-2_seed-0", "beta-2_seed-7"]
+    names = ["beta-0.5_seed-0", "beta-0.5_seed-7", "beta-2.0_seed-0", "beta-2.0_seed-7"]
     assert [run.workdir.name for run in found] == names
     alone = runs.fit(
         systems.vae_mnist(beta=2.0, **DENSE),
@@ -216,7 +231,7 @@ def test_members_are_ordinary_runs(dataset, tmp_path):
     assert [record["epoch"] for record in resumed.history] == [1, 2, 3]
 
     points = json.loads((tmp_path / "population.json").read_text())
-    assert [point["point"] for point in points] == ["beta-0.5", "beta-2"]
+    assert [point["point"] for point in points] == [{"beta": 0.5}, {"beta": 2.0}]
     last = [run.history[-1]["test/loss"] for run in found]
     assert points[1]["mean"]["test/loss"] == pytest.approx(np.mean(last[2:]))
     assert points[1]["sd"]["test/loss"] == pytest.approx(np.std(last[2:], ddof=1))
@@ -228,7 +243,7 @@ def test_a_population_resumes(dataset, tmp_path):
     fit(dataset, tmp_path / "run", num_epochs=1)
     # A process that died while it saved the second epoch: one member has it.
     fit(dataset, tmp_path / "run", num_epochs=2)
-    behind = tmp_path / "run" / "members" / "beta-2_seed-0"
+    behind = tmp_path / "run" / "members" / "beta-2.0_seed-0"
     newest = max((behind / "checkpoints").iterdir(), key=lambda path: int(path.name))
     for file in newest.iterdir():
         file.unlink()
@@ -273,6 +288,44 @@ def test_the_run_ends_when_all_have_diverged(dataset, tmp_path):
             seeds=[0, 1],
             hyperparameters={"learning_rate": [1e30]},
             fixed=DENSE,
+        )
+
+
+def test_fewer_epochs_than_there_are_is_an_error(dataset, tmp_path):
+    fit(dataset, tmp_path, num_epochs=2, betas=[1.0])
+    with pytest.raises(UserError, match="holds 2 epochs, more than --num-epochs 1"):
+        fit(dataset, tmp_path, num_epochs=1, betas=[1.0])
+    assert len(runs.load(tmp_path / "members" / "beta-1.0_seed-0").history) == 2
+
+
+def test_a_damaged_divergence_is_one_line(dataset, tmp_path):
+    fit(dataset, tmp_path, num_epochs=1, betas=[1.0])
+    file = tmp_path / "members" / "beta-1.0_seed-0" / "diverged.json"
+    for text in ("", "[1]", '{"epoch": "x"}', '{"epoch": 0}'):
+        file.write_text(text)
+        with pytest.raises(UserError, match="is damaged"):
+            fit(dataset, tmp_path, num_epochs=2, betas=[1.0])
+
+
+@pytest.mark.slow
+def test_members_of_a_learner_of_your_own_have_their_own_numbers(dataset, tmp_path):
+    """As with every run of a learner of your own, `load` cannot build it from config.json."""
+
+    def learner_of(beta):
+        return systems.vae_mnist(beta=beta, **DENSE)
+
+    found = runs.fit_population(
+        learner_of,
+        dataset,
+        num_epochs=1,
+        workdir=tmp_path,
+        seeds=[0],
+        hyperparameters={"beta": [0.5, 2.0]},
+    )
+    for run, beta in zip(found, (0.5, 2.0), strict=True):
+        metrics = run.learner.evaluate(run.state, dataset.test.images, jax.random.key(0))
+        np.testing.assert_allclose(
+            metrics["loss"], metrics["elbo"] * -1 + (beta - 1) * metrics["kl"], rtol=1e-5
         )
 
 

@@ -15,23 +15,30 @@ from jaxgen.runs import console
 from jaxgen.runs._population_members import Member
 from jaxgen.runs.reporting import headline, named, short
 from jaxgen.runs.reports import write_report
+from jaxgen.runs.trainer import labels_of
 from jaxgen.runs.training import Pace, means_over_images, wait_until_ready
 from jaxgen.types import Dataset, PyTree
 
 
 class Training:
-    """The epochs of a population."""
+    """The epochs of a population.
+
+    Args:
+      members: what is trained.
+      opened: the folders of the members, in their order.
+      dataset: the data.
+      num_examples: train on the first so many images.
+    """
 
     def __init__(
         self, members: Population, opened: Sequence[Member], dataset: Dataset, num_examples: int
     ):
         self._members, self._opened = members, opened
-        conditional = bool(members.learner.num_classes)
         train, test = dataset.train, dataset.test
         self._images = jax.device_put(train.images[:num_examples])
-        self._test = jax.device_put(test.images)
-        self._labels = _on_device(train.labels, num_examples) if conditional else None
-        self._test_labels = _on_device(test.labels) if conditional else None
+        self._labels = labels_of(members.learner, train.labels, num_examples)
+        self._test_images = jax.device_put(test.images)
+        self._test_labels = labels_of(members.learner, test.labels)
         self._num_steps = -(-num_examples // members.learner.images_per_step)
         self._pace = Pace()
         self._seconds = 0.0
@@ -40,10 +47,11 @@ class Training:
         """Trains to so many epochs, or until every member has diverged."""
         states, done = self._restored()
         for member in self._opened:
-            member.begin(done if member.diverged is None else min(done, _last(member)))
+            diverged_in = member.diverged_in
+            member.begin(done if diverged_in is None else min(done, diverged_in - 1))
         with console.progress_bar(num_epochs, done) as bar:
             for epoch in range(done + 1, num_epochs + 1):
-                if all(member.diverged is not None for member in self._opened):
+                if all(member.diverged_in is not None for member in self._opened):
                     raise UserError(
                         "every member has diverged: lower the learning rates, and start over with "
                         "--overwrite"
@@ -58,16 +66,17 @@ class Training:
         """States after the last epoch that all members have; initial ones where one has none."""
         template = jax.eval_shape(self._members.learner.init, jax.random.key(0))
         found = [member.restore(template) for member in self._opened]
-        alive = [p for p, m in zip(found, self._opened, strict=True) if m.diverged is None]
+        alive = [p for p, m in zip(found, self._opened, strict=True) if m.diverged_in is None]
         done = min((0 if p is None else p.epoch for p in alive), default=0)
         if not done:
             keys = jnp.stack([member.key("init") for member in self._opened])
             return self._members.init(keys), 0
         states = []
         for member, progress in zip(self._opened, found, strict=True):
-            if progress is not None and progress.epoch != done and member.diverged is None:
+            alone = member.diverged_in is not None
+            if progress is not None and progress.epoch != done and not alone:
                 progress = member.restore(template, done * self._num_steps)
-            if progress is None and member.diverged is None:
+            if progress is None and not alone:
                 raise UserError(
                     f"expected {printable(member.path)} to hold epoch {done}, as the other members "
                     "do, found none: start over with --overwrite"
@@ -86,7 +95,7 @@ class Training:
             stop = min(position + self._pace.steps, self._num_steps)
             start = time.perf_counter()
             states, metrics = self._members.epoch(
-                states, self._images, keys, self._labels, position, stop
+                states, self._images, keys, start=position, stop=stop, **self._labels
             )
             wait_until_ready(metrics)
             self._pace.measured(stop - position, time.perf_counter() - start)
@@ -97,8 +106,8 @@ class Training:
         self._seconds += seconds
         # The same key every epoch, as in a run.
         keys = jnp.stack([member.key("evaluate") for member in self._opened])
-        test = self._members.evaluate(states, self._test, keys, self._test_labels)
-        test = {name: np.asarray(values) for name, values in test.items()}
+        test = self._members.evaluate(states, self._test_images, keys, **self._test_labels)
+        test, on_host = jax.device_get((dict(test), states))
         share = seconds / len(self._opened)
         with deferred():
             for i, member in enumerate(self._opened):
@@ -110,18 +119,9 @@ class Training:
                     **named("train", means_over_images(own)),
                     **named("test", {name: float(values[i]) for name, values in test.items()}),
                 }
-                member.finish(record, member_of(states, i), self._seconds)
+                member.finish(record, member_of(on_host, i), self._seconds)
         losses = [headline(m.history[-1]) for m in self._opened if m.history]
         spread = f"{short(min(losses))} to {short(max(losses))}" if losses else "not finite"
         rate = len(self._opened) * len(self._images) / seconds
         console.say(f"epoch {epoch}: losses {spread}; {rate:,.0f} images/s in all")
         return states
-
-
-def _on_device(labels: np.ndarray | None, count: int | None = None) -> jax.Array | None:
-    return None if labels is None else jnp.asarray(labels[:count])
-
-
-def _last(member: Member) -> int:
-    """The last whole epoch of a member that has diverged."""
-    return int((member.diverged or {"epoch": 1})["epoch"]) - 1

@@ -1,16 +1,15 @@
 """Evaluates what a run has learned, and writes it into the folder of the run."""
 
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
-import jax
 from tqdm import tqdm
 
 from jaxgen import evaluation
-from jaxgen._files import one_line_errors, writing
+from jaxgen._files import one_line_errors, replacing
 from jaxgen.learners import with_averaged_generator
+from jaxgen.runs.keys import purpose_key
 from jaxgen.runs.loading import TrainedRun
 from jaxgen.types import Dataset, Split
 from jaxgen.visualization import grids
@@ -47,7 +46,7 @@ def evaluate_run(
     Raises:
       UserError: as `evaluation.evaluate`, or the folder cannot be written.
     """
-    key = jax.random.fold_in(jax.random.key(run.config["seed"]), zlib.crc32(b"evaluation"))
+    key = purpose_key(run.config["seed"], "evaluation")
     averaged = bool(getattr(run.state, "ema", None))
     state = with_averaged_generator(run.state) if averaged else run.state
     partial = run.workdir / PARTIAL
@@ -75,7 +74,7 @@ def evaluate_run(
             **result.report,
         }
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-        with writing(run.workdir / "evaluation.json") as temporary:
+        with replacing(run.workdir / "evaluation.json") as temporary:
             temporary.write_text(text)
         grids.save(
             run.workdir / "images" / "nearest.png", grids.pairs(result.samples, result.neighbours)

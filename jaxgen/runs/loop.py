@@ -1,13 +1,11 @@
 """The loop: epochs of training, each evaluated, recorded and saved."""
 
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -18,6 +16,7 @@ from jaxgen.runs import console
 from jaxgen.runs.evaluating import evaluate_run
 from jaxgen.runs.evaluation_tables import table_of_run
 from jaxgen.runs.events import TensorBoard
+from jaxgen.runs.keys import indexed_key
 from jaxgen.runs.loading import TrainedRun
 from jaxgen.runs.reporting import CompileSeconds, epoch_line, headline, short, summary
 from jaxgen.runs.reports import LiveReport, write_report
@@ -65,7 +64,6 @@ class Run:
         self._compile_seconds = CompileSeconds()
         self._display = console.Display()
         self._stopped = False
-        self._root_key = jax.random.key(self.config["seed"])
         validates = self.config.get("validation_fraction") or settings.keep_best
         self._trainer = Trainer(
             learner,
@@ -78,13 +76,7 @@ class Run:
         )
         self.test = self._trainer.held_out["test"]
         self._trainer.begin(initial_state)
-        finished = self._trainer.progress.epoch
-        if finished > self.num_epochs:
-            raise UserError(
-                f"{printable(workdir.path)} holds {finished} epochs, more than --num-epochs "
-                f"{self.num_epochs}: ask for more, or --overwrite to start from nothing"
-            )
-        self.history = workdir.begin(finished)
+        self.history = workdir.begin(self._trainer.progress.epoch)
         self.steps: dict[str, np.ndarray] = {}
         workdir.write_config()
         self._tensorboard = TensorBoard(workdir.path / "tensorboard", self.epoch)
@@ -128,8 +120,7 @@ class Run:
 
     def key(self, purpose: str, index: int = 0) -> Array:
         """The run's key for one purpose: the same for the same seed, purpose and index."""
-        purpose_key = jax.random.fold_in(self._root_key, zlib.crc32(purpose.encode()))
-        return jax.random.fold_in(purpose_key, index)
+        return indexed_key(self.config["seed"], purpose, index)
 
     def labels(self, labels: np.ndarray | None, count: int | None = None) -> dict[str, Any]:
         """The first `count` labels as a keyword argument, where the learner is conditional."""

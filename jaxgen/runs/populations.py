@@ -44,8 +44,9 @@ def fit_population(
 
     A member has the keys of a run with its seed: its metrics are those of that run alone, up to
     rounding. Every epoch is recorded and saved; called again with the same arguments, the members
-    continue after the last epoch that all of them have. A member whose metrics are not finite any
-    more is kept as it was, named, and never changes the others.
+    continue after the last epoch that all of them have. A member whose metrics are not finite after
+    an epoch is kept as it was before it, named, and never changes the others. Members have the
+    page of a run, but neither pictures nor events for TensorBoard.
 
     Args:
       learner_of: (**numbers, **fixed) -> learner; its numbers may be traced, as those of `systems`.
@@ -93,14 +94,17 @@ def fit_population(
                 hyperparameters={**(fixed or {}), **point},
             )
             place = folder / "members" / _name(point, seed)
-            member = Member(Workdir(place, config, overwrite))
+            member = Member(Workdir(place, config, overwrite), point)
             stack.callback(member.close)
             opened.append(member)
         trained = Training(members, opened, dataset, count)
         trained.run(num_epochs)
-    _summarize(folder, opened)
-    kept = [member for member in opened if member.history]
-    return [load(m.path, learner=None if system else members.learner) for m in kept]
+    _summarize(folder, points, opened)
+    return [
+        load(m.path, learner=None if system else learner_of(**m.point, **(fixed or {})))
+        for m in opened
+        if m.history
+    ]
 
 
 def _points(hyperparameters: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
@@ -116,22 +120,20 @@ def _points(hyperparameters: Mapping[str, Sequence[float]]) -> list[dict[str, fl
 
 
 def _name(point: Mapping[str, float], seed: int) -> str:
-    return "_".join([*(f"{name}-{value:g}" for name, value in point.items()), f"seed-{seed}"])
+    return "_".join([*(f"{name}-{value!r}" for name, value in point.items()), f"seed-{seed}"])
 
 
-def _summarize(folder: Path, opened: Sequence[Member]) -> None:
-    groups: dict[str, list[Member]] = {}
-    for member in opened:
-        groups.setdefault(member.path.name.rpartition("seed-")[0].rstrip("_"), []).append(member)
-    points = []
-    for name, members in groups.items():
-        last = [m.history[-1] for m in members if m.history and m.diverged is None]
+def _summarize(folder: Path, points: Sequence[dict[str, float]], opened: Sequence[Member]) -> None:
+    entries = []
+    for point in points:
+        members = [member for member in opened if member.point == point]
+        last = [m.history[-1] for m in members if m.history and m.diverged_in is None]
         metrics = [metric for metric in (last[0] if last else {}) if "/" in metric]
-        points.append(
+        entries.append(
             {
-                "point": name,
+                "point": point,
                 "members": [member.path.name for member in members],
-                "diverged": [member.path.name for member in members if member.diverged],
+                "diverged": [m.path.name for m in members if m.diverged_in is not None],
                 "mean": {m: float(np.mean([r[m] for r in last])) for m in metrics},
                 "sd": {
                     m: float(np.std([r[m] for r in last], ddof=1)) if len(last) > 1 else None
@@ -140,4 +142,4 @@ def _summarize(folder: Path, opened: Sequence[Member]) -> None:
             }
         )
     with writing(folder / "population.json") as temporary:
-        temporary.write_text(json.dumps(points, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(entries, indent=2, allow_nan=False) + "\n")

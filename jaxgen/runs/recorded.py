@@ -95,7 +95,7 @@ def _check_config(config: Mapping[str, Any]) -> None:
     for name, types in (REQUIRED | OPTIONAL).items():
         if name not in config and name in OPTIONAL:
             continue
-        value = config[name] if name in config else ...
+        value = config.get(name, ...)
         if not isinstance(value, types) or isinstance(value, bool):
             expected = " or ".join("null" if kind is NoneType else kind.__name__ for kind in types)
             found = "nothing" if value is ... else json.dumps(value)[:40]

@@ -99,8 +99,14 @@ class Workdir:
         """The records of the first `num_epochs` epochs; what was written after them is removed.
 
         Raises:
-          UserError: where records are missing or damaged, or a file cannot be removed.
+          UserError: where they are more epochs than were asked for, records are missing or
+            damaged, or a file cannot be removed.
         """
+        if num_epochs > self.config["num_epochs"]:
+            raise UserError(
+                f"{printable(self.path)} holds {num_epochs} epochs, more than --num-epochs "
+                f"{self.config['num_epochs']}: ask for more, or --overwrite to start from nothing"
+            )
         history = read_history(self.path, num_epochs)
         with _refusals(self.path):
             for path in (*self.path.glob("images/*"), *self.path.glob("fixed-latents/*")):
