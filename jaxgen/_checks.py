@@ -66,7 +66,10 @@ def whole_numbers(name: str, values: Any, count: int | None = None) -> tuple[int
     numbers = [_as_whole(value) for value in values] if listed else [None]
     if count not in (None, len(numbers)) or any(n is None or n < 1 for n in numbers):
         expected = "whole numbers of at least 1" if count is None else f"{count} whole numbers"
-        raise UserError(f"expected {name} to be {expected}, got {values!r}")
+        example = (400, 200, 100)[: 2 if count is None else count]
+        raise UserError(
+            f"expected {name} to be {expected}, got {values!r}: pass a sequence such as {example}"
+        )
     return tuple(number for number in numbers if number is not None)
 
 

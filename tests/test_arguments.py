@@ -193,7 +193,7 @@ def test_states_that_were_used_up(learners):
 def test_sequences_of_whole_numbers(name, value):
     message = refused(lambda: systems.vae_mnist(**(DENSE | {name: value})))
     assert message.startswith(f"expected {name} to be ")
-    assert repr(value) in message
+    assert f"got {value!r}: pass a sequence such as (400, 200" in message
 
 
 def test_sequences_of_other_types_are_taken_where_their_meaning_is_plain():

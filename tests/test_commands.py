@@ -72,6 +72,12 @@ def test_sample_draws_each_class_and_is_decided_by_its_seed(vae, tmp_path):
     assert run.learner.num_classes == 10
 
 
+@pytest.mark.parametrize("words", ["sample", "evaluate", "explore"])
+def test_a_checkpoint_can_be_chosen_by_its_step(vae, words):
+    with pytest.raises(UserError, match="expected a checkpoint of step 999"):
+        _commands.run([words, str(vae), "--which", "999"])
+
+
 def test_sample_writes_a_grid_or_a_folder(vae, tmp_path):
     sample(vae, "--num-samples 6 --label 3", tmp_path / "grid.png")
     with Image.open(tmp_path / "grid.png") as picture:

@@ -84,7 +84,7 @@ def test_looks_last_until_the_epoch_is_saved(train, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KilledError):
         patch.setattr(Trainer, "finish_epoch", finish_epoch)
         train(tmp_path / "run", 2, 2, *words)
-    run, out = train(tmp_path / "run", 2, 2, *words)
+    _, out = train(tmp_path / "run", 2, 2, *words)
     assert "step 4 of the next" in out
     for part, other in zip(kept(tmp_path / "run"), kept(tmp_path / "straight"), strict=True):
         np.testing.assert_array_equal(part, other)

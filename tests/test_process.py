@@ -196,7 +196,7 @@ def test_a_command_runs_in_a_thread_and_leaves_the_handlers_as_they_were():
 
 
 def test_outside_of_a_command_no_timer_ends_the_process():
-    """Whoever imports the library handles Ctrl-C: it interrupts, and the process goes on."""
+    """In a program that imports the library Ctrl-C raises KeyboardInterrupt, and nothing else."""
     with pytest.raises(KeyboardInterrupt):
         with _process.deferred():
             os.kill(os.getpid(), signal.SIGINT)

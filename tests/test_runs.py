@@ -9,7 +9,7 @@ import jax
 import jax.monitoring
 import numpy as np
 import pytest
-from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 
 from jaxgen import runs, systems
 from jaxgen.errors import UserError
@@ -270,6 +270,22 @@ def test_events_that_were_cut_short_are_removed(finished, train, tmp_path):
     path.write_bytes(path.read_bytes() + b"\x40\0\0\0\0")
     train(tmp_path / "run", num_epochs=3)
     assert kept(tmp_path / "run") == kept(workdir)
+
+
+def test_events_say_where_a_process_began(train, tmp_path):
+    """TensorBoard forgets what earlier files hold from the step of a session's start on."""
+    train(tmp_path / "run", num_epochs=1)
+    train(tmp_path / "run", num_epochs=2)
+    starts = []
+    for path in sorted((tmp_path / "run" / "tensorboard").glob("events.*")):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            event = Event.FromString(content[12 : 12 + length])
+            if event.session_log.status == SessionLog.START:
+                starts.append(event.step)
+            content = content[16 + length :]
+    assert starts == [1, 2]
 
 
 def test_data_are_known_by_their_content_not_their_place(train, idx_folder, tmp_path, monkeypatch):

@@ -354,7 +354,7 @@ DROPPED = BUSY.replace("wait_until_ready(product(x))", "product(x); time.sleep(6
 
 
 def test_a_signal_beside_a_long_computation_does_not_wait_for_it():
-    """Python's teardown would, whoever holds the result."""
+    """Python would wait for it at exit, even where nothing refers to the result any more."""
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=120
