@@ -129,6 +129,7 @@ def learner(widening=1.5, shift=0.3, unnormalized=None, num_classes=0, **fields:
         latent_size=LATENT_SIZE,
         num_classes=num_classes,
         images_per_step=1,
+        batch_size=1,
         encode=encode,
         density=density,
         **fields,

@@ -12,6 +12,7 @@ from jaxgen.errors import UserError
 from jaxgen.learners._updates import updated
 from jaxgen.learners.adversarial_state import AdversarialState
 from jaxgen.learners.batching import scan_batches, take
+from jaxgen.learners.data_parallelism import divided
 from jaxgen.types import AdversarialModel, Array, Metrics, PyTree
 
 
@@ -97,7 +98,8 @@ def _make_fakes(
 ) -> tuple[AdversarialState, Fakes]:
     def generate(params: PyTree) -> tuple[Array, PyTree]:
         variables = {"params": params, **state.collections["generator"]}
-        return training.model.generate(variables, num_images, key)
+        fakes, collections = training.model.generate(variables, num_images, key)
+        return divided(fakes), collections
 
     images, pullback, collections = jax.vjp(generate, state.params["generator"], has_aux=True)
     state = state.changed("generator", collections=collections)
@@ -109,7 +111,7 @@ def _update_critic(
 ) -> tuple[AdversarialState, Metrics]:
     def loss(params: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
         variables = {"params": params, **state.collections["critic"]}
-        return training.model.critic_loss(variables, images, fakes, key)
+        return training.model.critic_loss(variables, divided(images), fakes, key)
 
     gradient = jax.value_and_grad(loss, has_aux=True)
     (value, (metrics, collections)), grads = gradient(state.params["critic"])

@@ -39,6 +39,7 @@ from jaxgen.learners._nonfinite import counted_images, skipping_nonfinite
 from jaxgen.learners._of_variables import functions_of_state
 from jaxgen.learners.adversarial_state import AdversarialState
 from jaxgen.learners.batching import full_batches, loop_over_batches, mean_over_images, take
+from jaxgen.learners.data_parallelism import divided
 from jaxgen.transforms import with_extra_arguments
 from jaxgen.types import AdversarialModel, Array, Learner, Metrics, PyTree
 
@@ -140,6 +141,7 @@ def _learner(
         latent_size=model.latent_size,
         num_classes=model.num_classes,
         images_per_step=training.images_per_step,
+        batch_size=training.batch_size,
         skipping_nonfinite=lambda: _learner(training, skipping_nonfinite(one_step)),
         **functions_of_state(model, expected, lambda state: state.variables("generator")),
     )
@@ -196,7 +198,7 @@ def _evaluate(training: Training, state: AdversarialState, images: Array, key: A
 
     def of_batch(index: Array, rows: Array) -> Metrics:
         batch_key = jax.random.fold_in(batches_key, index)
-        return model.evaluate(generator, critic, take(images, rows), batch_key)
+        return model.evaluate(generator, critic, divided(take(images, rows)), batch_key)
 
     means = mean_over_images(of_batch, len(images), training.batch_size)
     if model.evaluate_set is None:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.errors import UserError
+from jaxgen.learners.data_parallelism import check_divides, num_batch_devices
 from jaxgen.types import Array, Metrics, PyTree
 
 
@@ -86,8 +87,10 @@ def check_batches(order: Array, batch_size: int) -> tuple[int, int]:
     """The number of whole batches, and the number of entries that are left.
 
     Raises:
-      UserError: if there is no whole batch.
+      UserError: if there is no whole batch, or a whole batch cannot be divided evenly among the
+        devices.
     """
+    check_divides(batch_size, num_batch_devices())
     whole, rest = divmod(len(order), batch_size)
     if not whole:
         raise UserError(

@@ -20,6 +20,7 @@ from jaxgen.learners.batching import (
     take,
     with_labels,
 )
+from jaxgen.learners.data_parallelism import divided
 from jaxgen.transforms import with_extra_arguments
 from jaxgen.types import Array, Learner, Metrics, Model, PyTree
 
@@ -107,6 +108,7 @@ def _learner(
         latent_size=model.latent_size,
         num_classes=model.num_classes,
         images_per_step=batch_size,
+        batch_size=batch_size,
         skipping_nonfinite=lambda: _learner(
             model, optimizer, batch_size, skipping_nonfinite(one_step)
         ),
@@ -162,7 +164,9 @@ def _epoch(
 
     def body(state: MinimizeState, index: Array, batch: Array) -> tuple[MinimizeState, Metrics]:
         step_key = jax.random.fold_in(steps_key, index)
-        state, metrics = step(state, take(images, batch), step_key, take(labels, batch))
+        state, metrics = step(
+            state, divided(take(images, batch)), step_key, divided(take(labels, batch))
+        )
         return state, metrics | {"num_images": counted_images(len(batch), metrics)}
 
     if isinstance(start, int) and start == 0 and stop is None:
@@ -183,10 +187,10 @@ def _evaluate(
     def of_batch(index: Array, batch: Array) -> Metrics:
         return model.evaluate(
             state.variables,
-            take(images, batch),
+            divided(take(images, batch)),
             jax.random.fold_in(key, index),
             state.step,
-            **with_labels(take(labels, batch)),
+            **with_labels(divided(take(labels, batch))),
         )
 
     return mean_over_images(of_batch, len(images), batch_size)

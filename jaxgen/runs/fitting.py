@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from jaxgen import data
 from jaxgen.runs.loading import TrainedRun
@@ -33,6 +33,7 @@ def fit(
     keep_best: str | None = None,
     validation_fraction: float = 0.0,
     on_nonfinite: str = "stop",
+    devices: int | Literal["all"] = 1,
     overwrite: bool = False,
 ) -> TrainedRun:
     """Trains a learner as the scripts do: recorded, drawn, saved, and resumed where it stopped.
@@ -70,6 +71,8 @@ def fit(
         where the data set has one of its own.
       on_nonfinite: "stop" ends the run at the first loss or gradient that is not finite; "skip"
         leaves such updates out, and counts them as train/skipped.
+      devices: how many of JAX's devices share every batch; "all" for all. May change when a run
+        resumes.
       overwrite: delete an earlier run in `workdir` first.
 
     Returns:
@@ -106,7 +109,11 @@ def fit(
         origin={"validation_fraction": validation_fraction} if validation_fraction else None,
         on_nonfinite=on_nonfinite,
         settings=Settings(
-            pictures=pictures, checkpoint_every=checkpoint_every, keep=keep, keep_best=keep_best
+            pictures=pictures,
+            checkpoint_every=checkpoint_every,
+            keep=keep,
+            keep_best=keep_best,
+            devices=devices,
         ),
         overwrite=overwrite,
     )

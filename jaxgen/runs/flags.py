@@ -174,6 +174,12 @@ def _common_flags(workdir: Path, dataset: str, num_epochs: int) -> list[tuple[st
             "stop the run at a loss or gradient that is not finite, or leave such updates out",
         ),
         _flag(
+            "devices",
+            int | Literal["all"],
+            1,
+            "how many devices share every batch, or all; on a CPU so many are made",
+        ),
+        _flag(
             "compilation_cache",
             bool,
             True,

@@ -13,6 +13,7 @@ from jaxgen._files import printable
 from jaxgen._process import deferred
 from jaxgen.errors import UserError
 from jaxgen.runs import console
+from jaxgen.runs.devices import Devices
 from jaxgen.runs.evaluating import evaluate_run
 from jaxgen.runs.evaluation_tables import table_of_run
 from jaxgen.runs.events import TensorBoard
@@ -53,6 +54,7 @@ class Run:
         *,
         initial_state: Callable[[Array], PyTree],
         settings: Settings,
+        devices: Devices,
     ):
         self.learner = learner
         self.dataset = dataset
@@ -72,9 +74,10 @@ class Run:
             ("test", "validation") if validates else ("test",),
             workdir.path,
             settings,
+            devices,
             self.key,
         )
-        self.test = self._trainer.held_out["test"]
+        self.test = self._trainer.test
         self._trainer.begin(initial_state)
         self.history = workdir.begin(self._trainer.progress.epoch)
         self.steps: dict[str, np.ndarray] = {}
@@ -85,7 +88,7 @@ class Run:
     @property
     def state(self) -> PyTree:
         """The newest state; donated to the next step, so never keep it across steps."""
-        return self._trainer.progress.state
+        return self._trainer.state
 
     @property
     def epoch(self) -> int:

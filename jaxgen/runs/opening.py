@@ -11,8 +11,10 @@ import jaxgen
 from jaxgen import _checks, data
 from jaxgen._files import expanded, printable
 from jaxgen.errors import UserError
+from jaxgen.learners.data_parallelism import check_divides
 from jaxgen.runs import initial_weights
 from jaxgen.runs.backend import first_device
+from jaxgen.runs.devices import Devices, provide
 from jaxgen.runs.loop import Run
 from jaxgen.runs.saving import Settings
 from jaxgen.runs.workdir import Workdir
@@ -72,7 +74,9 @@ def open_run(
     check_fit(learner, dataset)
     if on_nonfinite == "skip":
         learner = learner.require("skipping_nonfinite")()
-    first_device()
+    remark = provide(settings.devices)
+    devices = Devices(settings.devices)
+    check_divides(learner.batch_size, devices.count)
     jax.eval_shape(learner.init, jax.random.key(0))  # the networks check their sizes when traced
     folder = expanded(workdir)
     earlier = None if overwrite else folder
@@ -88,23 +92,35 @@ def open_run(
         origin=origin,
         initial_weights=start.record,
         on_nonfinite=on_nonfinite,
+        num_devices=devices.count,
     )
     opened = Workdir(folder, config, overwrite, following)
     try:
-        run = Run(learner, dataset, opened, initial_state=start.initial_state, settings=settings)
+        run = Run(
+            learner,
+            dataset,
+            opened,
+            initial_state=start.initial_state,
+            settings=settings,
+            devices=devices,
+        )
     except BaseException:
         opened.close()
         raise
-    _announce(run)
+    _announce(run, devices.count)
+    if remark is not None:
+        run.note(remark)
     return run
 
 
-def _announce(run: Run) -> None:
+def _announce(run: Run, num_devices: int) -> None:
     """Says what is trained on what, and what its loss is not."""
     density = run.learner.density
+    kind = first_device().device_kind
     run.note(
         f"{run.name}: {run.config['num_examples']:,} training and {len(run.test.images):,} test "
-        f"images of {'x'.join(map(str, run.image_shape))}, {first_device().device_kind}, "
+        f"images of {'x'.join(map(str, run.image_shape))}, "
+        f"{kind if num_devices == 1 else f'{num_devices} devices of kind {kind}'}, "
         f"into {printable(run.workdir)}"
     )
     if density is not None and density.unnormalized is not None:
@@ -126,6 +142,7 @@ def configuration(
     origin: Mapping[str, Any] | None = None,
     initial_weights: Mapping[str, Any] | None = None,
     on_nonfinite: str = "stop",
+    num_devices: int = 1,
 ) -> dict[str, Any]:
     """What config.json of a run contains: everything that it depends on.
 
@@ -147,7 +164,7 @@ def configuration(
         **(initial_weights or {}),
         # Where it is the default it is left out, as in runs of earlier versions.
         **({"on_nonfinite": on_nonfinite} if on_nonfinite != "stop" else {}),
-        **_surroundings(),
+        **_surroundings(num_devices),
     }
 
 
@@ -200,14 +217,14 @@ def _recordable(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     return dict(hyperparameters)
 
 
-def _surroundings() -> dict[str, Any]:
-    """Versions and device."""
+def _surroundings(num_devices: int) -> dict[str, Any]:
+    """Versions and devices."""
     device = first_device()
     return {
         "versions": jaxgen.versions(),
         "device": {
             "platform": device.platform,
             "kind": device.device_kind,
-            "count": jax.device_count(),
+            "count": num_devices,
         },
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jaxgen import _checks
 from jaxgen._files import printable
@@ -25,6 +25,7 @@ class Settings(NamedTuple):
       keep: how many of the newest checkpoints are kept.
       keep_best: a metric of the validation split, such as "loss". The checkpoint of the epoch with
         its best value is kept besides, with its own optimizer state.
+      devices: how many of JAX's devices share every batch; "all" for all.
     """
 
     pictures: bool = True
@@ -32,6 +33,7 @@ class Settings(NamedTuple):
     checkpoint_every: int | None = None
     keep: int = 2
     keep_best: str | None = None
+    devices: int | Literal["all"] = 1
 
     def checked(self, dataset: Dataset) -> "Settings":
         """The same with "validation/" before `keep_best`.

@@ -7,12 +7,9 @@ from typing import Any, NamedTuple
 from jaxgen import _checks, data
 from jaxgen.errors import UserError
 from jaxgen.runs import flags
-from jaxgen.runs.backend import (
-    first_device,
-    keep_compiled_programs,
-    keep_no_compiled_programs,
-)
+from jaxgen.runs.backend import keep_compiled_programs, keep_no_compiled_programs
 from jaxgen.runs.console import in_notebook
+from jaxgen.runs.devices import provide
 from jaxgen.runs.loop import Run
 from jaxgen.runs.opening import count_examples, open_run
 from jaxgen.types import Dataset, Learner
@@ -86,7 +83,7 @@ def prepare(asked: flags.CommandLine, system: Callable[..., Learner]) -> Parts:
       UserError: what was asked for contradicts itself or the data, or there is no device.
     """
     _checks.whole_number("--num-epochs", asked.num_epochs)
-    first_device()
+    provide(asked.settings.devices)
     if asked.compilation_cache:
         keep_compiled_programs()
     else:

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxgen._process import deferred, raise_if_interrupted
 from jaxgen.errors import UserError
+from jaxgen.runs.devices import Devices
 from jaxgen.runs.reporting import named
 from jaxgen.runs.saving import Saving, Settings, broken_message
 from jaxgen.runs.training import (
@@ -34,12 +35,13 @@ class Trainer:
       held_out: names of the splits to evaluate on after each epoch.
       folder: of the run.
       settings: when to save.
+      devices: where to train.
       key: (purpose, index) -> a key of the run.
 
     Attributes:
       progress: the state and what was done.
       num_steps: of an epoch.
-      held_out: the splits to evaluate on, their images on the device.
+      test: the test split, its images on one device.
     """
 
     def __init__(
@@ -50,21 +52,25 @@ class Trainer:
         held_out: tuple[str, ...],
         folder: Path,
         settings: Settings,
+        devices: Devices,
         key: Callable[..., Array],
     ):
         self._learner = learner
         self._folder = folder
         self._key = key
+        self._devices = devices
         self._checkpoint_every = settings.checkpoint_every
         self._keep_best = settings.keep_best
         self._pace = Pace()
         self.num_steps = -(-num_examples // learner.images_per_step)
-        self._images = jax.device_put(dataset.train.images[:num_examples])
-        self._labels = labels_of(learner, dataset.train.labels, num_examples)
-        self.held_out = {
-            name: Split(jax.device_put(dataset.splits[name].images), dataset.splits[name].labels)
+        self._images = devices.put(dataset.train.images[:num_examples])
+        self._labels = devices.put(labels_of(learner, dataset.train.labels, num_examples))
+        self._held_out = {
+            name: Split(devices.put(dataset.splits[name].images), dataset.splits[name].labels)
             for name in held_out
         }
+        test = self._held_out["test"]
+        self.test = Split(devices.one_copy(test.images), test.labels)
         self.saving = Saving(folder / "checkpoints", settings)
         self._started = time.perf_counter()
         self._seconds_before = 0.0
@@ -77,7 +83,8 @@ class Trainer:
         template = jax.eval_shape(self._learner.init, init_key)
         self._check_metric(template)
         found = self.saving.restore(template)
-        self.progress = found or Progress(initial_state(init_key))
+        begun = found or Progress(initial_state(init_key))
+        self.progress = begun._replace(state=self._devices.put(begun.state))
         self._resumed = found is not None
         self._seconds_before = self.progress.seconds
 
@@ -86,7 +93,7 @@ class Trainer:
         chosen = (self._keep_best or "").removeprefix("validation/")
         if not chosen:
             return
-        images, labels = self.held_out["validation"]
+        images, labels = self._held_out["validation"]
         given = labels_of(self._learner, labels)
         key = self._key("validation")
         names = sorted(jax.eval_shape(self._learner.evaluate, state, images, key, **given))
@@ -97,6 +104,11 @@ class Trainer:
     def step(self) -> int:
         """How many steps the state has seen."""
         return self.progress.epoch * self.num_steps + self.progress.position
+
+    @property
+    def state(self) -> PyTree:
+        """The newest state, on one device."""
+        return self._devices.one_copy(self.progress.state)
 
     @property
     def num_images(self) -> int:
@@ -130,7 +142,7 @@ class Trainer:
             if looks and watch and position and (before + position) % looks == 0:
                 since = slice(max(0, position - looks), position)
                 newest = {name: values[since] for name, values in self.progress.steps.items()}
-                watch(self.progress.state, before + position, means_over_images(newest))
+                watch(self.state, before + position, means_over_images(newest))
 
         if self._resumed:  # it may have been interrupted between a step and the look at it
             self._resumed = False
@@ -150,7 +162,7 @@ class Trainer:
             "seconds": round(self.progress.epoch_seconds, 4),
             **named("train", means_over_images(self.progress.steps)),
         }
-        for name, split in self.held_out.items():
+        for name, split in self._held_out.items():
             record |= named(name, self._evaluate(name, split))
         for name, value in record.items():
             if not np.isfinite(value):
@@ -173,7 +185,8 @@ class Trainer:
     def _train_stretch(self, start: int, stop: int) -> None:
         before, began = self.progress, time.perf_counter()
         key = self._key("train", before.epoch + 1)
-        with deferred():  # the state is donated: its successor has to be in place
+        # The state is donated: its successor has to be in place.
+        with deferred(), self._devices.context():
             self._donated = True
             state, steps = self._learner.epoch(
                 before.state, self._images, key, start=start, stop=stop, **self._labels
@@ -193,7 +206,8 @@ class Trainer:
         # The same key every epoch: the estimate's noise then does not move the curve.
         key = self._key("evaluate" if name == "test" else name)
         labels = labels_of(self._learner, split.labels)
-        metrics = self._learner.evaluate(self.progress.state, split.images, key, **labels)
+        with self._devices.context():
+            metrics = self._learner.evaluate(self.progress.state, split.images, key, **labels)
         wait_until_ready(metrics)
         return {name: float(value) for name, value in metrics.items()}
 

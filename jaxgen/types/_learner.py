@@ -75,6 +75,7 @@ class Learner(NamedTuple):
       latent_size: dimensions of the latent space; 0 without one.
       num_classes: labels are in 0..num_classes − 1; 0 for a system that is not conditional.
       images_per_step: images that a full step of `epoch` takes.
+      batch_size: images of one update; an adversarial step has several updates of the critic.
       sample: (state, num_samples, key) -> images [N, H, W, C] in [0, 1].
       decode: (state, latents [N, latent_size]) -> images in [0, 1], in evaluation mode.
       encode: (state, images) -> (mean, log_var), each [N, latent_size].
@@ -97,6 +98,7 @@ class Learner(NamedTuple):
     latent_size: int
     num_classes: int
     images_per_step: int
+    batch_size: int
     sample: SampleFunction | None = None
     decode: DecodeFunction | None = None
     encode: EncodeFunction | None = None

@@ -1,0 +1,92 @@
+"""The devices of a run: one, or several that share every batch."""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxgen import _checks
+from jaxgen.errors import UserError
+from jaxgen.learners import BATCH_AXIS
+from jaxgen.runs.backend import first_device
+from jaxgen.types import PyTree
+
+NumDevices = int | Literal["all"]
+
+
+def provide(devices: NumDevices) -> str | None:
+    """Has as many CPU devices made as are asked for, where JAX has not started yet.
+
+    Returns:
+      A remark for the user, or None.
+
+    Raises:
+      UserError: it is no number of devices, or there are fewer.
+    """
+    if devices == "all":
+        first_device()
+        return None
+    number = _checks.whole_number("--devices", devices)
+    if number > 1:
+        _make_cpu_devices(number)
+    platform, found = first_device().platform, jax.device_count()
+    if number > found:
+        remedy = f"pass --devices {found}, or all"
+        if platform == "cpu":
+            remedy = (
+                "JAX has started already; call "
+                f'jax.config.update("jax_num_cpu_devices", {number}) before anything is computed'
+            )
+        raise UserError(f"expected at most {found} devices, which JAX has, got {number}: {remedy}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if platform == "cpu" and number > (cores or number):
+        return (
+            f"{number} CPU devices share {cores} cores: expect it to be slower than fewer devices"
+        )
+    return None
+
+
+def _make_cpu_devices(number: int) -> None:
+    try:
+        jax.config.update("jax_num_cpu_devices", number)
+        # Programs that wait for each other must not wait for a thread as well.
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
+    except RuntimeError:  # JAX has started
+        pass
+
+
+class Devices:
+    """Where the arrays of a run are.
+
+    Args:
+      devices: how many of those that JAX has; "all" for all.
+
+    Attributes:
+      count: how many are used.
+    """
+
+    def __init__(self, devices: NumDevices):
+        self.count = jax.device_count() if devices == "all" else int(devices)
+        self._mesh: Mesh | None = None
+        if self.count > 1:
+            chosen = np.array(jax.devices()[: self.count])
+            self._mesh = Mesh(chosen, (BATCH_AXIS,), axis_types=(AxisType.Auto,))
+
+    def context(self) -> AbstractContextManager[Any]:
+        """In which a learner divides its batches."""
+        return nullcontext() if self._mesh is None else jax.set_mesh(self._mesh)
+
+    def put(self, arrays: PyTree) -> PyTree:
+        """The arrays on every device."""
+        if self._mesh is None:
+            return jax.device_put(arrays)
+        return jax.device_put(arrays, NamedSharding(self._mesh, PartitionSpec()))
+
+    def one_copy(self, arrays: PyTree) -> PyTree:
+        """The arrays as they are on the first device of this process, without a copy."""
+        if self._mesh is None:
+            return arrays
+        return jax.tree.map(lambda x: x.addressable_data(0), arrays)
