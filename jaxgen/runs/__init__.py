@@ -1,7 +1,8 @@
 """The loop: a learner and a data set in, a folder of results out.
 
 fit             trains any learner from Python or a notebook
-fit_population  trains many seeds and hyperparameters as one program
+fit_population  trains many seeds and hyperparameters as one program; train_population the same
+                from the command line
 load            opens a finished or interrupted run
 evaluate_run    measures what it has learned, and writes evaluation.json into its folder
 start           begins a run of a named system from the command line
@@ -27,6 +28,7 @@ from jaxgen.runs.gan_pictures import GANPictures
 from jaxgen.runs.loading import TrainedRun, load
 from jaxgen.runs.loop import Run
 from jaxgen.runs.pictures import standard_pictures
+from jaxgen.runs.population_starting import TrainedPopulation, train_population
 from jaxgen.runs.populations import fit_population
 from jaxgen.runs.starting import start
 from jaxgen.runs.vae_pictures import VAEPictures
@@ -34,6 +36,7 @@ from jaxgen.runs.vae_pictures import VAEPictures
 __all__ = [
     "GANPictures",
     "Run",
+    "TrainedPopulation",
     "TrainedRun",
     "VAEPictures",
     "command",
@@ -43,4 +46,5 @@ __all__ = [
     "load",
     "standard_pictures",
     "start",
+    "train_population",
 ]

@@ -41,12 +41,22 @@ def provide(devices: NumDevices) -> str | None:
                 f'jax.config.update("jax_num_cpu_devices", {number}) before anything is computed'
             )
         raise UserError(f"expected at most {found} devices, which JAX has, got {number}: {remedy}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if platform == "cpu" and number > (cores or number):
-        return (
-            f"{number} CPU devices share {cores} cores: expect it to be slower than fewer devices"
-        )
+    cores = _num_cores()
+    if platform == "cpu" and number > cores:
+        return f"{number} CPU devices share {cores} cores: fewer would be faster"
     return None
+
+
+def provide_one_for_each_core() -> None:
+    """Has a CPU device made for each core, where JAX has not started yet and runs on a CPU."""
+    _make_cpu_devices(_num_cores())
+    first_device()
+
+
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _make_cpu_devices(number: int) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -42,6 +42,7 @@ class CommandLine:
       overwrite: whether to delete what workdir holds.
       hyperparameters: the system's keyword arguments; image_shape and num_steps are None until
         the data are known.
+      extra: the values of flags that only this command has.
     """
 
     workdir: Path
@@ -52,13 +53,14 @@ class CommandLine:
     num_epochs: int
     num_examples: int | None
     seed: int
-    init_from: Path | None
-    validation_fraction: float
-    on_nonfinite: str
     settings: Settings
     compilation_cache: bool
     overwrite: bool
     hyperparameters: dict[str, Any]
+    init_from: Path | None = None
+    validation_fraction: float = 0.0
+    on_nonfinite: str = "stop"
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def parse(
@@ -68,6 +70,8 @@ def parse(
     dataset: str = "auto",
     args: Sequence[str] | None = None,
     prog: str | None = None,
+    extra: Mapping[str, tuple[Any, Any, str]] | None = None,
+    without: Container[str] = (),
 ) -> CommandLine:
     """Reads the command line of a system's run.
 
@@ -78,6 +82,8 @@ def parse(
       dataset: default of --dataset.
       args: the words of the command line; None for those the process was started with.
       prog: how the command is called in --help; by default as the experiment of the system.
+      extra: more flags: name -> (type, default, explanation).
+      without: names of flags that this command does not have.
 
     Raises:
       SystemExit: after --help, and where a flag is unknown or ill-typed.
@@ -88,15 +94,16 @@ def parse(
     own = [
         _flag(p.name, *_type_and_default(p), explained.get(p.name, ""))
         for p in inspect.signature(system).parameters.values()
-        if not _is_for_python(p)
+        if not _is_for_python(p) and p.name not in without
     ]
     own_names = [field[0] for field in own]
     common = [
         field
         for field in _common_flags(Path("runs") / name, dataset, num_epochs)
-        if field[0] not in own_names
+        if field[0] not in own_names and field[0] not in without
     ]
-    flags = dataclasses.make_dataclass("Flags", common + own, frozen=True)
+    more = [_flag(name, *described) for name, described in (extra or {}).items()]
+    flags = dataclasses.make_dataclass("Flags", more + common + own, frozen=True)
     parsed = tyro.cli(
         flags,
         prog=prog or f"{name}.py",
@@ -109,7 +116,8 @@ def parse(
     fields = {field.name for field in dataclasses.fields(CommandLine)} & values.keys()
     return CommandLine(
         hyperparameters=hyperparameters,
-        settings=Settings(**{field: values[field] for field in Settings._fields}),
+        settings=Settings(**{f: values[f] for f in Settings._fields if f in values}),
+        extra={name: values[name] for name in extra or {}},
         **{field: values[field] for field in fields},
     )
 

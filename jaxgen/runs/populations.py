@@ -23,6 +23,7 @@ from jaxgen.runs._population_members import Member
 from jaxgen.runs._population_training import Training
 from jaxgen.runs.loading import TrainedRun, load
 from jaxgen.runs.opening import MAX_SEED, check_fit, configuration, count_examples
+from jaxgen.runs.population_tables import SUMMARY
 from jaxgen.runs.workdir import Workdir
 from jaxgen.types import Dataset, Learner
 
@@ -38,6 +39,8 @@ def fit_population(
     fixed: Mapping[str, Any] | None = None,
     system: str | None = None,
     num_examples: int | None = None,
+    origin: Mapping[str, Any] | None = None,
+    following: Sequence[str] = (),
     overwrite: bool = False,
 ) -> list[TrainedRun]:
     """Trains every point of the hyperparameters with every seed, all in one program.
@@ -58,6 +61,8 @@ def fit_population(
       fixed: keyword arguments that all members share.
       system: the name in `systems` of `learner_of`, so that every command can open the members.
       num_examples: train on the first so many images; None for all.
+      origin: what config.json is to record of where the data come from, such as {"data_dir": ...}.
+      following: hyperparameters that follow from num_epochs and may change with it.
       overwrite: delete earlier members first.
 
     Returns:
@@ -92,19 +97,22 @@ def fit_population(
                 seed=seed,
                 system=system,
                 hyperparameters={**(fixed or {}), **point},
+                origin=origin,
             )
             place = folder / "members" / _name(point, seed)
-            member = Member(Workdir(place, config, overwrite), point)
+            member = Member(Workdir(place, config, overwrite, following), point)
             stack.callback(member.close)
             opened.append(member)
         trained = Training(members, opened, dataset, count)
         trained.run(num_epochs)
     _summarize(folder, points, opened)
-    return [
-        load(m.path, learner=None if system else learner_of(**m.point, **(fixed or {})))
-        for m in opened
-        if m.history
-    ]
+    found = []
+    for member in opened:
+        if member.history:
+            own = None if system else learner_of(**member.point, **(fixed or {}))
+            found.append(load(member.path, learner=own))
+            vars(found[-1])["dataset"] = dataset  # it need not be loaded
+    return found
 
 
 def _points(hyperparameters: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
@@ -141,5 +149,5 @@ def _summarize(folder: Path, points: Sequence[dict[str, float]], opened: Sequenc
                 },
             }
         )
-    with writing(folder / "population.json") as temporary:
+    with writing(folder / SUMMARY) as temporary:
         temporary.write_text(json.dumps(entries, indent=2, allow_nan=False) + "\n")
