@@ -87,7 +87,10 @@ def bands(
         axes.fill_between(epochs, mean - deviation, mean + deviation, alpha=0.2, color=color, lw=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(color="0.9", linewidth=0.8)
-    axes.legend(frameon=False, fontsize=10 if len(series) <= len(LINE_COLORS) else 6)
+    if len(series) <= len(LINE_COLORS):
+        axes.legend(frameon=False)
+    else:
+        figure.legend(loc="outside right center", frameon=False, fontsize=7)
     _write(figure, path)
 
 
