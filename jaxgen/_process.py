@@ -98,6 +98,8 @@ def command(main: Callable[[], None]) -> None:
             sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        if _has_company():  # JAX's teardown waits for the others, and they for this one
+            exit_now(2)
         sys.exit(2)
     except BrokenPipeError:
         discard_output()
@@ -109,6 +111,12 @@ def command(main: Callable[[], None]) -> None:
     finally:
         restore()
         _Deadline.cancel()
+
+
+def _has_company() -> bool:
+    """Whether this is one of several processes of `jax.distributed`."""
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized()
 
 
 def exit_now(code: int) -> None:

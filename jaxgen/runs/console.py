@@ -18,13 +18,24 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
+class _Quiet:
+    """Whether another process of the run says everything."""
+
+    on = False
+
+
+def be_quiet() -> None:
+    """Leaves all that a run says to another process."""
+    _Quiet.on = True
+
+
 def say(text: str) -> None:
     """Writes one line to standard output, without disturbing the progress bar.
 
     Where standard output is closed (`| head -n 1`), the run continues without it.
     """
     stream = sys.stdout
-    if stream is None:
+    if stream is None or _Quiet.on:
         return
     try:
         tqdm.write(text, file=stream)
@@ -41,7 +52,7 @@ def progress_bar(total: int, initial: int) -> Any:
             from tqdm.auto import tqdm as notebook_tqdm
         return notebook_tqdm(**options)
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
-    return tqdm(**options, disable=not on_terminal, dynamic_ncols=True)
+    return tqdm(**options, disable=_Quiet.on or not on_terminal, dynamic_ncols=True)
 
 
 class Display:

@@ -32,7 +32,7 @@ def provide(devices: NumDevices) -> str | None:
     number = _checks.whole_number("--devices", devices)
     if number > 1:
         _make_cpu_devices(number)
-    platform, found = first_device().platform, jax.device_count()
+    platform, found = first_device().platform, jax.local_device_count()
     if number > found:
         remedy = f"pass --devices {found}, or all"
         if platform == "cpu":
@@ -72,18 +72,23 @@ class Devices:
     """Where the arrays of a run are.
 
     Args:
-      devices: how many of those that JAX has; "all" for all.
+      devices: how many of those that each process has; "all" for all.
 
     Attributes:
-      count: how many are used.
+      count: how many are used, by all processes.
     """
 
     def __init__(self, devices: NumDevices):
-        self.count = jax.device_count() if devices == "all" else int(devices)
+        of_process = jax.local_device_count() if devices == "all" else int(devices)
+        chosen = [
+            device
+            for process in range(jax.process_count())
+            for device in [d for d in jax.devices() if d.process_index == process][:of_process]
+        ]
+        self.count = len(chosen)
         self._mesh: Mesh | None = None
         if self.count > 1:
-            chosen = np.array(jax.devices()[: self.count])
-            self._mesh = Mesh(chosen, (BATCH_AXIS,), axis_types=(AxisType.Auto,))
+            self._mesh = Mesh(np.array(chosen), (BATCH_AXIS,), axis_types=(AxisType.Auto,))
 
     def context(self) -> AbstractContextManager[Any]:
         """In which a learner divides its batches."""
@@ -93,7 +98,17 @@ class Devices:
         """The arrays on every device."""
         if self._mesh is None:
             return jax.device_put(arrays)
-        return jax.device_put(arrays, NamedSharding(self._mesh, PartitionSpec()))
+        everywhere = NamedSharding(self._mesh, PartitionSpec())
+        if jax.process_count() == 1:
+            return jax.device_put(arrays, everywhere)
+
+        def of_all_processes(array: Any) -> jax.Array:
+            values = np.asarray(array)
+            return jax.make_array_from_callback(
+                values.shape, everywhere, lambda index: values[index]
+            )
+
+        return jax.tree.map(of_all_processes, arrays)
 
     def one_copy(self, arrays: PyTree) -> PyTree:
         """The arrays as they are on the first device of this process, without a copy."""

@@ -11,6 +11,7 @@ import docstring_parser
 import tyro
 
 from jaxgen.data.resizing import Fit
+from jaxgen.runs.processes import SINGLE, Place
 from jaxgen.runs.saving import Settings
 from jaxgen.types import Learner
 
@@ -42,6 +43,7 @@ class CommandLine:
       overwrite: whether to delete what workdir holds.
       hyperparameters: the system's keyword arguments; image_shape and num_steps are None until
         the data are known.
+      place: where this process stands among those of the run.
       extra: the values of flags that only this command has.
     """
 
@@ -60,6 +62,7 @@ class CommandLine:
     init_from: Path | None = None
     validation_fraction: float = 0.0
     on_nonfinite: str = "stop"
+    place: Place = SINGLE
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -117,6 +120,7 @@ def parse(
     return CommandLine(
         hyperparameters=hyperparameters,
         settings=Settings(**{f: values[f] for f in Settings._fields if f in values}),
+        place=Place(*(values.get(field) for field in Place._fields)),
         extra={name: values[name] for name in extra or {}},
         **{field: values[field] for field in fields},
     )
@@ -187,6 +191,15 @@ def _common_flags(workdir: Path, dataset: str, num_epochs: int) -> list[tuple[st
             1,
             "how many devices share every batch, or all; on a CPU so many are made",
         ),
+        _flag(
+            "coordinator",
+            str | None,
+            None,
+            "HOST:PORT of the first of several processes, or auto to find it in the environment "
+            "of a cluster (default: a single process)",
+        ),
+        _flag("num_processes", int | None, None, "how many processes share every batch"),
+        _flag("process_id", int | None, None, "which of the processes this is, from 0"),
         _flag(
             "compilation_cache",
             bool,

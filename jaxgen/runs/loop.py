@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from jaxgen._files import printable
 from jaxgen._process import deferred
 from jaxgen.errors import UserError
-from jaxgen.runs import console
+from jaxgen.runs import console, processes
 from jaxgen.runs.devices import Devices
 from jaxgen.runs.evaluating import evaluate_run
 from jaxgen.runs.evaluation_tables import table_of_run
@@ -79,7 +79,9 @@ class Run:
         )
         self.test = self._trainer.test
         self._trainer.begin(initial_state)
-        self.history = workdir.begin(self._trainer.progress.epoch)
+        epoch = self._trainer.progress.epoch
+        history = workdir.begin(epoch) if processes.is_first() else None
+        self.history = processes.from_first(history)
         self.steps: dict[str, np.ndarray] = {}
         workdir.write_config()
         self._tensorboard = TensorBoard(workdir.path / "tensorboard", self.epoch)
@@ -178,7 +180,8 @@ class Run:
             self.note(f"resuming after epoch {self.epoch}{within}")
         with console.progress_bar(self.num_epochs, self.epoch) as bar:
             while self.epoch < self.num_epochs and not self._stopped:
-                record = self._trainer.train_epoch(every, watch)
+                with processes.naming_ended_processes():
+                    record = self._trainer.train_epoch(every, watch)
                 self.steps = dict(self._trainer.progress.steps)
                 self.history.append(record)
                 rate = self._trainer.num_images / record["seconds"]

@@ -12,7 +12,7 @@ from jaxgen import _checks, data
 from jaxgen._files import expanded, printable
 from jaxgen.errors import UserError
 from jaxgen.learners.data_parallelism import check_divides
-from jaxgen.runs import initial_weights
+from jaxgen.runs import initial_weights, processes
 from jaxgen.runs.backend import first_device
 from jaxgen.runs.devices import Devices, provide
 from jaxgen.runs.loop import Run
@@ -78,7 +78,9 @@ def open_run(
     devices = Devices(settings.devices)
     check_divides(learner.batch_size, devices.count)
     jax.eval_shape(learner.init, jax.random.key(0))  # the networks check their sizes when traced
-    folder = expanded(workdir)
+    folder = processes.own_folder(expanded(workdir))
+    if not processes.is_first():
+        settings = settings._replace(pictures=False, evaluate=False)
     earlier = None if overwrite else folder
     start = initial_weights.start_of(learner, system, state, init_from, earlier)
     config = configuration(
@@ -94,6 +96,7 @@ def open_run(
         on_nonfinite=on_nonfinite,
         num_devices=devices.count,
     )
+    processes.check_same(config)
     opened = Workdir(folder, config, overwrite, following)
     try:
         run = Run(

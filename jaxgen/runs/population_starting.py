@@ -17,12 +17,13 @@ from jaxgen.runs.loading import TrainedRun
 from jaxgen.runs.opening import MAX_SEED
 from jaxgen.runs.population_tables import draw_curves, table_of_members
 from jaxgen.runs.populations import fit_population
+from jaxgen.runs.processes import Place
 from jaxgen.runs.starting import prepare
 from jaxgen.types import Learner
 
 # Flags of a single run.
 WITHOUT = ("init_from", "pictures", "checkpoint_every", "keep", "keep_best", "on_nonfinite")
-WITHOUT += ("devices", "validation_fraction")
+WITHOUT += ("devices", "validation_fraction", *Place._fields)
 
 
 class TrainedPopulation(NamedTuple):

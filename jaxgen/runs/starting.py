@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from jaxgen import _checks, data
 from jaxgen.errors import UserError
-from jaxgen.runs import flags
+from jaxgen.runs import flags, processes
 from jaxgen.runs.backend import keep_compiled_programs, keep_no_compiled_programs
 from jaxgen.runs.console import in_notebook
 from jaxgen.runs.devices import provide
@@ -41,6 +41,7 @@ def start(
     if args is None and in_notebook():  # the words there are the kernel's own
         args = []
     asked = flags.parse(system, num_epochs=num_epochs, dataset=dataset, args=args, prog=prog)
+    processes.join(asked.place)
     parts = prepare(asked, system)
     return open_run(
         system(**parts.hyperparameters),

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxgen._process import deferred, raise_if_interrupted
 from jaxgen.errors import UserError
+from jaxgen.runs import processes
 from jaxgen.runs.devices import Devices
 from jaxgen.runs.reporting import named
 from jaxgen.runs.saving import Saving, Settings, broken_message
@@ -20,6 +21,7 @@ from jaxgen.runs.training import (
     first_broken,
     means_over_images,
     next_stop,
+    restored,
     wait_until_ready,
 )
 from jaxgen.types import Array, Dataset, Learner, PyTree, Split
@@ -83,8 +85,12 @@ class Trainer:
         template = jax.eval_shape(self._learner.init, init_key)
         self._check_metric(template)
         found = self.saving.restore(template)
+        described = processes.from_first(found and found.record())
         begun = found or Progress(initial_state(init_key))
-        self.progress = begun._replace(state=self._devices.put(begun.state))
+        if described is not None:
+            found = begun = restored(begun.state, described)
+        state = processes.state_from_first(begun.state)
+        self.progress = begun._replace(state=self._devices.put(state))
         self._resumed = found is not None
         self._seconds_before = self.progress.seconds
 
@@ -151,6 +157,7 @@ class Trainer:
             raise_if_interrupted()
             position, most = self.progress.position, self._pace.steps
             stop = next_stop(position, self.num_steps, most, before, everies)
+            stop = processes.from_first(stop)
             self._train_stretch(position, stop)
             look()
             saves = self._checkpoint_every
