@@ -15,6 +15,7 @@ from jaxgen.models import _modules
 from jaxgen.models.likelihoods import Likelihood
 from jaxgen.models.losses import bounded_log_var
 from jaxgen.models.pixels import Binarization, binarize, check_binarization, unit_interval
+from jaxgen.models.precision import Precision, check_precision
 from jaxgen.types import Array, DecodeFunction, Inputs, Labels, PyTree
 
 RESIZE = "change the module, or the size given to the model"
@@ -44,6 +45,7 @@ class Networks(NamedTuple):
       latent_size: D.
       num_classes: 0 for a model that is not conditional.
       binarization: of the images.
+      precision: that both compute in.
     """
 
     encoder: nn.Module
@@ -53,6 +55,7 @@ class Networks(NamedTuple):
     latent_size: int
     num_classes: int
     binarization: Binarization
+    precision: Precision
 
     def init(self, key: Array) -> PyTree:
         """key -> variables; the outputs are checked for their shapes."""
@@ -79,7 +82,13 @@ class Networks(NamedTuple):
         """(mean, log_var) of q(z|x), and the encoder's collections."""
         own = _modules.of_part(variables, "encoder")
         (mean, log_var), collections = _modules.apply(
-            self.encoder, own, images, train=train, labels=labels, key=key
+            self.encoder,
+            own,
+            images,
+            train=train,
+            labels=labels,
+            key=key,
+            precision=self.precision,
         )
         return (mean, bounded_log_var(log_var)), collections
 
@@ -93,7 +102,15 @@ class Networks(NamedTuple):
     ) -> tuple[Any, PyTree]:
         """Parameters of p(x|z), and the decoder's collections."""
         own = _modules.of_part(variables, "decoder")
-        return _modules.apply(self.decoder, own, latents, train=train, labels=labels, key=key)
+        return _modules.apply(
+            self.decoder,
+            own,
+            latents,
+            train=train,
+            labels=labels,
+            key=key,
+            precision=self.precision,
+        )
 
     def encode(
         self, variables: PyTree, /, images: Inputs, *, labels: Labels = None
@@ -130,15 +147,24 @@ def networks_of(
     latent_size: int | None,
     num_classes: int,
     binarization: Binarization,
+    precision: Precision,
 ) -> Networks:
     """`Networks` from the arguments of a model, checked; latent_size derived where it is None."""
     check_binarization(binarization)
+    check_precision(precision)
     num_classes = _checks.whole_number("num_classes", num_classes, 0)
     if latent_size is None:
         latent_size = _derived_latent_size(encoder, image_shape, num_classes)
     latent_size = _checks.whole_number("latent_size", latent_size)
     return Networks(
-        encoder, decoder, likelihood, image_shape, latent_size, num_classes, binarization
+        encoder,
+        decoder,
+        likelihood,
+        image_shape,
+        latent_size,
+        num_classes,
+        binarization,
+        precision,
     )
 
 

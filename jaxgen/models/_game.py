@@ -13,6 +13,7 @@ from jaxgen.models import _modules
 from jaxgen.models.adversarial_losses import AdversarialLoss, gradient_penalty
 from jaxgen.models.diversity import relative_diversity
 from jaxgen.models.pixels import unit_interval
+from jaxgen.models.precision import Precision
 from jaxgen.types import Array, Inputs, Labels, Metrics, PyTree
 
 RESIZE = "change the module, or the size given to the model"
@@ -30,6 +31,7 @@ class Game(NamedTuple):
       measures: (real scores, fake scores) -> metrics [B].
       pixel_range: lowest and highest value of a fake.
       penalty_weight: of the gradient penalty; 0 for none.
+      precision: that both compute in.
     """
 
     generator: nn.Module
@@ -40,6 +42,7 @@ class Game(NamedTuple):
     measures: Callable[[Array, Array], Metrics]
     pixel_range: tuple[float, float]
     penalty_weight: Any
+    precision: Precision
 
     @property
     def penalized(self) -> bool:
@@ -65,7 +68,7 @@ class Game(NamedTuple):
         """Fakes in training mode, and the generator's collections."""
         latents = self._noise(variables, num_images, key)
         module_key = jax.random.fold_in(key, 1)
-        return _modules.apply(self.generator, variables, latents, train=True, key=module_key)
+        return self._apply(self.generator, variables, latents, train=True, key=module_key)
 
     def critic_loss(
         self, variables: PyTree, images: Inputs, fakes: Array, key: Array, /
@@ -79,7 +82,7 @@ class Game(NamedTuple):
         self, variables: PyTree, fakes: Array, key: Array, /
     ) -> tuple[Array, tuple[Metrics, PyTree]]:
         """(loss, (metrics, collections of the critic)) of the generator."""
-        scores, collections = _modules.apply(self.critic, variables, fakes, train=True, key=key)
+        scores, collections = self._apply(self.critic, variables, fakes, train=True, key=key)
         value = jnp.mean(self.loss.generator(scores))
         return value, ({"generator_loss": value}, collections)
 
@@ -87,9 +90,9 @@ class Game(NamedTuple):
         """Metrics of each image, [B], in evaluation mode."""
         noise_key, terms_key = jax.random.split(key)
         latents = self._noise(generator, len(images), noise_key)
-        fakes, _ = _modules.apply(self.generator, generator, latents, train=False)
+        fakes, _ = self._apply(self.generator, generator, latents, train=False)
         terms, _ = self._critic_terms(critic, images, fakes, terms_key, False)
-        scores, _ = _modules.apply(self.critic, critic, fakes, train=False)
+        scores, _ = self._apply(self.critic, critic, fakes, train=False)
         return terms | {"generator_loss": self.loss.generator(scores)}
 
     def evaluate_set(self, generator: PyTree, images: Inputs, key: Array, /) -> Metrics:
@@ -101,7 +104,7 @@ class Game(NamedTuple):
         """Fakes scaled to [0, 1], in evaluation mode."""
         _modules.checked_labels(labels, 0)
         low, high = self.pixel_range
-        fakes, _ = _modules.apply(self.generator, variables, jnp.asarray(latents), train=False)
+        fakes, _ = self._apply(self.generator, variables, jnp.asarray(latents), train=False)
         return (fakes - low) / (high - low)
 
     def sample(
@@ -109,6 +112,11 @@ class Game(NamedTuple):
     ) -> Array:
         """Decoded draws from N(0, I)."""
         return self.decode(variables, self._noise(variables, num_samples, key), labels=labels)
+
+    def _apply(
+        self, module: nn.Module, variables: PyTree, x: Array, train: bool, key: Array | None = None
+    ) -> tuple[Array, PyTree]:
+        return _modules.apply(module, variables, x, train=train, key=key, precision=self.precision)
 
     def _noise(self, variables: PyTree, num_images: int, key: Array) -> Array:
         shape = (num_images, self.latent_size)
@@ -123,7 +131,7 @@ class Game(NamedTuple):
         keys = [jax.random.fold_in(key, i) if train else None for i in range(3)]
 
         def score(variables: PyTree, x: Array, key: Array | None) -> tuple[Array, PyTree]:
-            return _modules.apply(self.critic, variables, x, train=train, key=key)
+            return self._apply(self.critic, variables, x, train=train, key=key)
 
         real_scores, collections = score(variables, images, keys[0])
         fake_scores, collections = score({**variables, **collections}, fakes, keys[1])

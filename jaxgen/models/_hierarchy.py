@@ -15,6 +15,7 @@ from jaxgen.models.likelihoods import Likelihood
 from jaxgen.models.losses import bounded_log_var, gaussian_log_density
 from jaxgen.models.monte_carlo import map_samples
 from jaxgen.models.pixels import Binarization, binarize, unit_interval
+from jaxgen.models.precision import Precision
 from jaxgen.types import Array, Density, Inputs, Labels, PyTree
 
 Gaussian = tuple[Array, Array]  # mean, log_var
@@ -59,6 +60,7 @@ class Layers(NamedTuple):
     image_shape: tuple[int, int, int]
     latent_size: int
     binarization: Binarization
+    precision: Precision
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,7 +87,9 @@ class Layers(NamedTuple):
     ) -> tuple[Any, PyTree]:
         """The output of one network, and its collections."""
         module, own = getattr(self.networks, name), _modules.of_part(variables, name)
-        output, collections = _modules.apply(module, own, x, train=train, key=key)
+        output, collections = _modules.apply(
+            module, own, x, train=train, key=key, precision=self.precision
+        )
         if name != "lower_decoder":
             mean, log_var = output
             output = mean, bounded_log_var(log_var)

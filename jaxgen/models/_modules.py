@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.errors import UserError
+from jaxgen.models.precision import Precision, restored, rounded
 from jaxgen.types import Array, Labels, PyTree
 
 DROPPED = "intermediates"
@@ -33,6 +34,7 @@ def apply(
     train: bool,
     labels: Array | None = None,
     key: Array | None = None,
+    precision: Precision = "float32",
 ) -> tuple[Any, PyTree]:
     """The output of a module and its collections after the call.
 
@@ -43,6 +45,7 @@ def apply(
       train: whether collections may change.
       labels: int32 [B] where the model is conditional.
       key: for dropout and every other stream of random numbers that the module names.
+      precision: that the module computes in.
 
     Raises:
       UserError: if the module needs random numbers where there is no key.
@@ -54,6 +57,8 @@ def apply(
     rngs = None if key is None else {"params": key}
     collections = collections_of(variables)
     mutable = [*collections] if train else False
+    if precision == "bfloat16":
+        variables, x = variables | {"params": rounded(variables["params"])}, rounded(x)
     try:
         result = module.apply(variables, x, rngs=rngs, mutable=mutable, **keywords)
     except flax.errors.InvalidRngError as error:
@@ -61,9 +66,9 @@ def apply(
             f"expected {type(module).__name__} to be deterministic with train=False, but it asks "
             f"for random numbers ({error}): pass deterministic=not train to its random layers"
         ) from error
-    if not train:
-        return result, collections
-    output, changed = result
+    output, changed = result if train else (result, {})
+    if precision == "bfloat16":
+        output, changed = restored((output, dict(changed)))
     return output, collections | dict(changed)
 
 

@@ -12,6 +12,7 @@ from jaxgen.models._autoencoding import Networks, networks_of
 from jaxgen.models._metrics import held_out_metrics, mean_loss
 from jaxgen.models.likelihoods import Likelihood
 from jaxgen.models.pixels import Binarization
+from jaxgen.models.precision import Precision
 from jaxgen.types import Array, Inputs, Labels, Metrics, Model, PyTree
 
 
@@ -24,6 +25,7 @@ def autoencoder(
     latent_size: int | None = None,
     binarization: Binarization = "none",
     num_classes: int = 0,
+    precision: Precision = "float32",
 ) -> Model:
     """The plain autoencoder: minimizes −log p(x|z) at z = mean(x).
 
@@ -39,6 +41,7 @@ def autoencoder(
       latent_size: D; codes are [B, D]. None to derive it from the encoder.
       binarization: of grey images; see `pixels.binarize`.
       num_classes: if not 0, the model is conditional on labels in 0..num_classes − 1.
+      precision: that the networks compute in; see `Precision`.
 
     Returns:
       A Model whose metrics are `loss` and `reconstruction`, in nats per image; without densities.
@@ -48,7 +51,7 @@ def autoencoder(
         another shape.
     """
     networks = networks_of(
-        encoder, decoder, likelihood, image_shape, latent_size, num_classes, binarization
+        encoder, decoder, likelihood, image_shape, latent_size, num_classes, binarization, precision
     )
     metrics = partial(_metrics, networks)
     return Model(

@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 from jaxgen import _checks
 from jaxgen.models._game import Game, derived_image_shape
 from jaxgen.models.adversarial_losses import NON_SATURATING, WASSERSTEIN, AdversarialLoss
+from jaxgen.models.precision import Precision, check_precision
 from jaxgen.types import AdversarialModel, Array, Metrics
 
 
@@ -31,6 +32,7 @@ def gan(
     image_shape: tuple[int, int, int] | None = None,
     loss: AdversarialLoss = NON_SATURATING,
     pixel_range: tuple[float, float] = (0.0, 1.0),
+    precision: Precision = "float32",
 ) -> AdversarialModel:
     """A generator and a critic that tells its fakes from real images.
 
@@ -42,6 +44,7 @@ def gan(
       image_shape: (H, W, C). None to derive it from the generator.
       loss: the two losses; see `adversarial_losses`.
       pixel_range: lowest and highest value of the generator's output; images are scaled to it.
+      precision: that both networks compute in; see `Precision`.
 
     Returns:
       A model whose metrics are `critic_loss`, `generator_loss`, and the critic's `accuracy_real`
@@ -53,7 +56,9 @@ def gan(
         another shape.
     """
     measures = partial(_accuracies, loss.boundary)
-    return _model(generator, critic, image_shape, latent_size, loss, measures, pixel_range, 0.0)
+    return _model(
+        generator, critic, image_shape, latent_size, loss, measures, pixel_range, 0.0, precision
+    )
 
 
 def wgan(
@@ -64,6 +69,7 @@ def wgan(
     image_shape: tuple[int, int, int] | None = None,
     penalty_weight: ArrayLike = 0.0,
     pixel_range: tuple[float, float] = (-1.0, 1.0),
+    precision: Precision = "float32",
 ) -> AdversarialModel:
     """A generator and a critic that estimates the Wasserstein distance between fakes and images.
 
@@ -78,6 +84,7 @@ def wgan(
       penalty_weight: λ of Gulrajani et al. (arXiv:1704.00028), who use 10; 0 for no penalty. With
         it the critic must not have BatchNorm.
       pixel_range: lowest and highest value of the generator's output; images are scaled to it.
+      precision: that both networks compute in; see `Precision`.
 
     Returns:
       A model whose metrics are `critic_loss`, `generator_loss` and `wasserstein`, the critic's
@@ -98,6 +105,7 @@ def wgan(
         _wasserstein,
         pixel_range,
         penalty_weight,
+        precision,
     )
 
 
@@ -121,8 +129,10 @@ def _model(
     measures: Callable[[Array, Array], Metrics],
     pixel_range: tuple[float, float],
     penalty_weight: Any,
+    precision: Precision,
 ) -> AdversarialModel:
     latent_size = _checks.whole_number("latent_size", latent_size)
+    check_precision(precision)
     if image_shape is None:
         image_shape = derived_image_shape(generator, latent_size)
     game = Game(
@@ -134,6 +144,7 @@ def _model(
         measures,
         pixel_range,
         penalty_weight,
+        precision,
     )
     return AdversarialModel(
         game.init,

@@ -23,6 +23,7 @@ from jaxgen.models._metrics import held_out_metrics, mean_loss
 from jaxgen.models.likelihoods import Likelihood
 from jaxgen.models.objectives import Objective
 from jaxgen.models.pixels import Binarization, check_binarization
+from jaxgen.models.precision import Precision, check_precision
 from jaxgen.models.variational import (
     PLAIN,
     changes_in_training,
@@ -42,6 +43,7 @@ def hierarchical_vae(
     latent_size: int | None = None,
     binarization: Binarization = "none",
     objective: Objective = PLAIN,
+    precision: Precision = "float32",
 ) -> Model:
     """The VAE of two stochastic layers, with the objectives and metrics of `vae`.
 
@@ -57,6 +59,7 @@ def hierarchical_vae(
       latent_size: dimensions of z₂. None to derive it from the networks.
       binarization: of grey images; see `pixels.binarize`.
       objective: the weight of the KL term, free bits, more samples, other bounds.
+      precision: that the networks compute in; see `Precision`.
 
     Raises:
       UserError: if the objective is out of range or contradicts itself, or, from `init`, if a
@@ -64,10 +67,11 @@ def hierarchical_vae(
     """
     objective = objectives.checked(objective)
     check_binarization(binarization)
+    check_precision(precision)
     if latent_size is None:
         latent_size = networks.derived_latent_size(image_shape)
     latent_size = _checks.whole_number("latent_size", latent_size)
-    layers = Layers(networks, likelihood, image_shape, latent_size, binarization)
+    layers = Layers(networks, likelihood, image_shape, latent_size, binarization, precision)
     metrics = partial(_metrics, layers, objective, objectives.kl_weight(objective))
     density = density_of(layers)
     return Model(

@@ -26,6 +26,7 @@ from jaxgen.models.likelihoods import Likelihood
 from jaxgen.models.monte_carlo import Decoder, map_samples
 from jaxgen.models.objectives import Objective
 from jaxgen.models.pixels import Binarization
+from jaxgen.models.precision import Precision
 from jaxgen.types import Array, Inputs, Labels, Metrics, Model, PyTree
 
 PLAIN = Objective()
@@ -41,6 +42,7 @@ def vae(
     binarization: Binarization = "none",
     num_classes: int = 0,
     objective: Objective = PLAIN,
+    precision: Precision = "float32",
 ) -> Model:
     """The variational autoencoder: minimizes −E_q[log p(x|z)] + weight · KL(q(z|x) ‖ p(z)).
 
@@ -55,6 +57,7 @@ def vae(
       binarization: of grey images; see `pixels.binarize`.
       num_classes: if not 0, the model is conditional on labels in 0..num_classes − 1.
       objective: the weight of the KL term, free bits, more samples, other bounds.
+      precision: that the networks compute in; see `Precision`.
 
     Returns:
       A Model whose metrics are, in nats per image: `loss`, the objective; `elbo` ≤ log p(x);
@@ -66,7 +69,7 @@ def vae(
     """
     objective = objectives.checked(objective)
     networks = networks_of(
-        encoder, decoder, likelihood, image_shape, latent_size, num_classes, binarization
+        encoder, decoder, likelihood, image_shape, latent_size, num_classes, binarization, precision
     )
     metrics = partial(_metrics, networks, objective, objectives.kl_weight(objective))
     density = density_of(networks)

@@ -29,6 +29,9 @@ from jaxgen.runs.recorded import read_config, read_history
 # and the initial weights are. Their content is compared by its fingerprint.
 FREE_FIELDS = ("num_epochs", "versions", "device", "dataset", "data_dir", "init_from")
 
+# What runs of earlier versions had, which did not record it.
+EARLIER = {"precision": "float32"}
+
 # images/samples-003.png, fixed-latents/0003.npz: the number of an epoch before the suffix.
 OF_EPOCH = re.compile(r"(?:^|-)(\d{3,})\.\w+$")
 
@@ -137,7 +140,7 @@ class Workdir:
         return sorted(p for p in self.path.glob("images/*.png") if not OF_EPOCH.search(p.name))
 
     def _check_same_run(self, old: Mapping[str, Any]) -> None:
-        new = self.config
+        new, old = EARLIER | self.config, EARLIER | dict(old)
         names = sorted((old.keys() | new.keys()) - self._free)
         differing = [name for name in names if old.get(name) != new.get(name)]
         if "dataset_fingerprint" in differing:

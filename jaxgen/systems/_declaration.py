@@ -57,6 +57,8 @@ EXPLANATIONS = {
     "ema_decay": "decay of a moving average of the generator, sampled beside it; none for no "
     "average.",
     "batch_size": "images of one update.",
+    "precision": "float32, or bfloat16 for the computations of the networks; parameters, optimizer "
+    "and losses stay float32.",
     "optimizer": "any optax gradient transformation; None for the published one.",
     "generator_optimizer": "any optax gradient transformation; None for the published one.",
     "critic_optimizer": "any optax gradient transformation; None for the published one.",

@@ -8,6 +8,7 @@ from jaxgen import _checks, models
 from jaxgen.learners import adversarial
 from jaxgen.models import adversarial_losses
 from jaxgen.models.adversarial_losses import AdversarialLoss
+from jaxgen.models.precision import Precision
 from jaxgen.networks.dcgan import DigitCritic, DigitGenerator, PyramidCritic, PyramidGenerator
 from jaxgen.networks.layers import RunningVariance
 from jaxgen.networks.mlp import MLPCritic, MLPGenerator
@@ -38,6 +39,7 @@ def dcgan_mnist(
     b1: float = 0.5,
     ema_decay: float | None = None,
     batch_size: int = 64,
+    precision: Precision = "float32",
     generator_optimizer: Optimizer | None = None,
     critic_optimizer: Optimizer | None = None,
 ) -> Learner:
@@ -46,6 +48,7 @@ def dcgan_mnist(
         DigitGenerator(image_shape, generator_features, running_variance),
         DigitCritic(critic_features, running_variance),
         image_shape=image_shape,
+        precision=precision,
         latent_size=latent_size,
         loss=_loss(loss),
     )
@@ -76,6 +79,7 @@ def dcgan_flowers(
     b1: float = 0.5,
     ema_decay: float | None = 0.999,
     batch_size: int = 64,
+    precision: Precision = "float32",
     generator_optimizer: Optimizer | None = None,
     critic_optimizer: Optimizer | None = None,
 ) -> Learner:
@@ -84,6 +88,7 @@ def dcgan_flowers(
         PyramidGenerator(image_shape, features),
         PyramidCritic(image_shape, features),
         image_shape=image_shape,
+        precision=precision,
         latent_size=latent_size,
         loss=_loss(loss),
         pixel_range=(-1.0, 1.0),
@@ -116,6 +121,7 @@ def wgan_mnist(
     learning_rate: Rate = 5e-5,
     ema_decay: float | None = None,
     batch_size: int = 64,
+    precision: Precision = "float32",
     generator_optimizer: Optimizer | None = None,
     critic_optimizer: Optimizer | None = None,
 ) -> Learner:
@@ -124,6 +130,7 @@ def wgan_mnist(
         MLPGenerator(generator_sizes, image_shape, running_variance=running_variance),
         MLPCritic(critic_sizes),
         image_shape=image_shape,
+        precision=precision,
         latent_size=latent_size,
     )
 
@@ -158,6 +165,7 @@ def wgan_gp_mnist(
     b2: float = 0.9,
     ema_decay: float | None = None,
     batch_size: int = 64,
+    precision: Precision = "float32",
     generator_optimizer: Optimizer | None = None,
     critic_optimizer: Optimizer | None = None,
 ) -> Learner:
@@ -166,6 +174,7 @@ def wgan_gp_mnist(
         MLPGenerator(generator_sizes, image_shape),
         MLPCritic(critic_sizes),
         image_shape=image_shape,
+        precision=precision,
         latent_size=latent_size,
         penalty_weight=penalty_weight,
     )

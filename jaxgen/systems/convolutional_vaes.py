@@ -11,6 +11,7 @@ from jaxgen.learners import minimize
 from jaxgen.models import likelihoods
 from jaxgen.models.likelihoods import Likelihood
 from jaxgen.models.objectives import Bound, KLSchedule, Objective
+from jaxgen.models.precision import Precision
 from jaxgen.networks.conv import ConvDecoder, PoolingEncoder, StridedEncoder
 from jaxgen.networks.scale import LearnedScale
 from jaxgen.systems._declaration import Number, Optimizer, Rate, system
@@ -32,6 +33,7 @@ def vae_flowers(
     scale: float = 1.0,
     learning_rate: Rate = 1e-4,
     batch_size: int = 64,
+    precision: Precision = "float32",
     beta: Number = 0.1,
     kl_schedule: KLSchedule = "constant",
     kl_schedule_steps: int = 2000,
@@ -48,6 +50,7 @@ def vae_flowers(
         PoolingEncoder(channels, latent_size, batch_norm),
         *_observed(decoder, likelihood, scale),
         image_shape=image_shape,
+        precision=precision,
         latent_size=latent_size,
         objective=Objective(
             beta,
@@ -75,6 +78,7 @@ def vae_animals(
     scale: float = 1.0,
     learning_rate: Rate = 1e-3,
     batch_size: int = 64,
+    precision: Precision = "float32",
     beta: Number = 1.0,
     kl_schedule: KLSchedule = "constant",
     kl_schedule_steps: int = 2000,
@@ -91,6 +95,7 @@ def vae_animals(
         StridedEncoder(channels, latent_size, batch_norm),
         *_observed(decoder, likelihood, scale),
         image_shape=image_shape,
+        precision=precision,
         latent_size=latent_size,
         objective=Objective(
             beta,

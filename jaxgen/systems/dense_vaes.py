@@ -9,6 +9,7 @@ from jaxgen.learners import minimize
 from jaxgen.models.likelihoods import bernoulli
 from jaxgen.models.objectives import Bound, KLSchedule, Objective
 from jaxgen.models.pixels import Binarization
+from jaxgen.models.precision import Precision
 from jaxgen.networks.layers import RunningVariance
 from jaxgen.networks.mlp import MLPDecoder, MLPEncoder
 from jaxgen.systems._declaration import Number, Optimizer, Rate, system
@@ -25,6 +26,7 @@ def vae_mnist(
     binarization: Binarization = "none",
     learning_rate: Rate = 1e-3,
     batch_size: int = 128,
+    precision: Precision = "float32",
     beta: Number = 1.0,
     kl_schedule: KLSchedule = "constant",
     kl_schedule_steps: int = 2000,
@@ -40,6 +42,7 @@ def vae_mnist(
         MLPDecoder(hidden_sizes[::-1], image_shape),
         bernoulli(),
         image_shape=image_shape,
+        precision=precision,
         latent_size=latent_size,
         binarization=binarization,
         objective=Objective(
@@ -65,6 +68,7 @@ def vae_binarized_mnist(
     binarization: Binarization = "threshold",
     learning_rate: Rate = 1e-3,
     batch_size: int = 128,
+    precision: Precision = "float32",
     beta: Number = 1.0,
     kl_schedule: KLSchedule = "constant",
     kl_schedule_steps: int = 2000,
@@ -81,6 +85,7 @@ def vae_binarized_mnist(
         MLPDecoder(hidden_sizes[::-1], image_shape, activation),
         bernoulli(),
         image_shape=image_shape,
+        precision=precision,
         latent_size=latent_size,
         binarization=binarization,
         objective=Objective(
@@ -107,6 +112,7 @@ def vae_batchnorm_mnist(
     running_variance: RunningVariance = "biased",
     learning_rate: Rate = 1e-3,
     batch_size: int = 64,
+    precision: Precision = "float32",
     beta: Number = 1.0,
     kl_schedule: KLSchedule = "constant",
     kl_schedule_steps: int = 2000,
@@ -123,6 +129,7 @@ def vae_batchnorm_mnist(
         MLPDecoder(hidden_sizes[::-1], image_shape, **norm),
         bernoulli(),
         image_shape=image_shape,
+        precision=precision,
         latent_size=latent_size,
         binarization=binarization,
         objective=Objective(
@@ -149,6 +156,7 @@ def cvae_mnist(
     binarization: Binarization = "none",
     learning_rate: Rate = 1e-3,
     batch_size: int = 128,
+    precision: Precision = "float32",
     beta: Number = 1.0,
     kl_schedule: KLSchedule = "constant",
     kl_schedule_steps: int = 2000,
@@ -165,6 +173,7 @@ def cvae_mnist(
         MLPDecoder(hidden_sizes[::-1], image_shape, num_classes=num_classes),
         bernoulli(),
         image_shape=image_shape,
+        precision=precision,
         latent_size=latent_size,
         binarization=binarization,
         num_classes=num_classes,
@@ -191,6 +200,7 @@ def autoencoder_mnist(
     binarization: Binarization = "none",
     learning_rate: Rate = 1e-3,
     batch_size: int = 128,
+    precision: Precision = "float32",
     optimizer: Optimizer | None = None,
 ) -> Learner:
     """The networks of `vae_mnist` without noise or KL: the baseline of a VAE."""
@@ -199,6 +209,7 @@ def autoencoder_mnist(
         MLPDecoder(hidden_sizes[::-1], image_shape),
         bernoulli(),
         image_shape=image_shape,
+        precision=precision,
         latent_size=latent_size,
         binarization=binarization,
     )

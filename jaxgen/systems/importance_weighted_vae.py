@@ -13,6 +13,7 @@ from jaxgen.learners import minimize
 from jaxgen.models.likelihoods import bernoulli
 from jaxgen.models.objectives import Bound, KLSchedule, Objective
 from jaxgen.models.pixels import Binarization
+from jaxgen.models.precision import Precision
 from jaxgen.networks.mlp import MLPDecoder, MLPEncoder
 from jaxgen.systems._declaration import Number, Optimizer, Rate, system
 from jaxgen.systems.optimizers import adam
@@ -46,6 +47,7 @@ def iwae_mnist(
     learning_rate: Rate = 1e-3,
     num_steps: int = 9_840_000,
     batch_size: int = 20,
+    precision: Precision = "float32",
     beta: Number = 1.0,
     kl_schedule: KLSchedule = "constant",
     kl_schedule_steps: int = 2000,
@@ -60,6 +62,7 @@ def iwae_mnist(
     decoder = MLPDecoder(hidden_sizes[::-1], image_shape, nn.tanh)
     options: dict[str, Any] = {
         "image_shape": image_shape,
+        "precision": precision,
         "latent_size": latent_size,
         "binarization": binarization,
         "objective": Objective(

@@ -1,0 +1,134 @@
+"""bfloat16: networks compute in it, everything around them is float32."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from marks import slow_but
+
+from jaxgen import learners, models, runs, systems
+from jaxgen.errors import UserError
+from jaxgen.models.likelihoods import bernoulli
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+DENSE: dict[str, Any] = {"image_shape": (8, 8, 1), "hidden_sizes": (16,), "latent_size": 3}
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "vae_mnist": DENSE,
+    "vae_batchnorm_mnist": DENSE | {"hidden_sizes": (16, 8)},
+    "cvae_mnist": DENSE,
+    "autoencoder_mnist": DENSE,
+    "vae_flowers": {"resolution": 8, "channels": (4, 4), "latent_size": 3},
+    "vae_animals": {"resolution": 8, "channels": (4, 4), "latent_size": 3},
+    "iwae_mnist": DENSE
+    | {
+        "stochastic_layers": 2,
+        "num_samples": 2,
+        "lower_latent_size": 4,
+        "upper_hidden_sizes": (5,),
+    },
+    "dcgan_mnist": {"generator_features": (8, 6, 4, 4), "critic_features": (4, 6)},
+    "dcgan_flowers": {"image_shape": (8, 8, 3), "features": 4},
+    "wgan_mnist": {"image_shape": (8, 8, 1), "generator_sizes": (8,), "critic_sizes": (8,)},
+    "wgan_gp_mnist": {"image_shape": (8, 8, 1), "generator_sizes": (8,), "critic_sizes": (8,)},
+}
+SYSTEMS = {name: {**options, "batch_size": 16} for name, options in SYSTEMS.items()}
+
+
+def trained(name, precision, num_images=160):
+    learner = getattr(systems, name)(**SYSTEMS[name], precision=precision)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (num_images, *learner.image_shape)).astype(np.uint8)
+    labels = {}
+    if learner.num_classes:
+        labels = {"labels": rng.integers(0, 10, num_images).astype(np.int32)}
+    state = learner.init(jax.random.key(0))
+    state, metrics = learner.epoch(state, images, jax.random.key(1), **labels)
+    return learner, state, metrics, learner.evaluate(state, images, jax.random.key(2), **labels)
+
+
+@pytest.mark.parametrize("name", slow_but({"vae_mnist", "vae_batchnorm_mnist"}, SYSTEMS))
+def test_losses_are_near_those_of_float32(name):
+    _, state, metrics, held_out = trained(name, "bfloat16")
+    _, exact, expected, expected_held_out = trained(name, "float32")
+    names = [metric for metric in expected if metric.endswith("loss")]
+    for metric in names:
+        # bfloat16 rounds to 1 in 256; losses of critics are near 0.
+        np.testing.assert_allclose(
+            metrics[metric], expected[metric], rtol=1e-2, atol=2e-2, err_msg=metric
+        )
+        np.testing.assert_allclose(held_out[metric], expected_held_out[metric], rtol=0.02, atol=0.1)
+    assert any((np.asarray(metrics[m]) != np.asarray(expected[m])).any() for m in names)
+    for leaf, other in zip(jax.tree.leaves(state), jax.tree.leaves(exact), strict=True):
+        assert leaf.dtype == other.dtype  # parameters, optimizer and statistics
+    assert all(values.dtype == jnp.float32 for values in metrics.values())
+
+
+def test_every_system_has_a_case():
+    assert {*systems.__all__} - {*SYSTEMS} == {"vae_binarized_mnist"}  # networks of vae_mnist
+
+
+def test_products_are_of_bfloat16():
+    learner, state, _, _ = trained("vae_mnist", "bfloat16")
+    images = np.zeros((16, 8, 8, 1), np.uint8)
+    program = learner.step.lower(state, images, jax.random.key(0)).as_text()
+    products = [line for line in program.splitlines() if "stablehlo.dot_general" in line]
+    # Encoder, two heads and two layers of the decoder, forward and backward; the others are sums.
+    assert sum("xbf16>" in line for line in products) >= 9
+    samples = learner.sample(state, 4, jax.random.key(0))
+    assert samples.dtype == jnp.float32
+
+
+def test_networks_of_your_own():
+    seen = []
+
+    class Encoder(nn.Module):
+        @nn.compact
+        def __call__(self, images, train):
+            seen.append(images.dtype)
+            x = nn.BatchNorm(use_running_average=not train)(images.reshape(len(images), -1))
+            return nn.Dense(2)(x), nn.Dense(2)(x)
+
+    class Decoder(nn.Module):
+        @nn.compact
+        def __call__(self, latents, train):
+            return nn.Dense(16)(latents).reshape(-1, 4, 4, 1)
+
+    model = models.vae(
+        Encoder(), Decoder(), bernoulli(), image_shape=(4, 4, 1), precision="bfloat16"
+    )
+    learner = learners.minimize(model, systems.optimizers.adam(1e-3), batch_size=4)
+    state = learner.init(jax.random.key(0))
+    seen.clear()
+    state, metrics = learner.step(state, np.zeros((4, 4, 4, 1), np.uint8), jax.random.key(1))
+    assert set(seen) == {jnp.dtype(jnp.bfloat16)}
+    statistics = jax.tree.leaves(state.collections)
+    assert statistics
+    assert all(leaf.dtype == jnp.float32 for leaf in statistics)
+    assert np.isfinite(metrics["loss"])
+
+
+def test_another_precision_is_refused():
+    with pytest.raises(UserError, match="precision to be float32 or bfloat16, got 'float16'"):
+        systems.vae_mnist(precision="float16")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match="precision"):
+        systems.wgan_mnist(precision="half")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_run_records_it_and_resumes_with_no_other(idx_folder, tmp_path):
+    words = f"--hidden-sizes 6 --latent-size 2 --dataset idx:{idx_folder} --batch-size 8".split()
+    words += ["--workdir", str(tmp_path / "run"), "--no-pictures"]
+
+    def train(precision, num_epochs):
+        args = [*words, "--precision", precision]
+        with runs.start(systems.vae_mnist, num_epochs=num_epochs, args=args) as run:
+            for _ in run.epochs():
+                pass
+
+    train("bfloat16", 1)
+    assert runs.load(tmp_path / "run").config["precision"] == "bfloat16"
+    with pytest.raises(UserError, match="precision bfloat16 there, float32 here"):
+        train("float32", 2)
+    train("bfloat16", 2)
