@@ -190,6 +190,7 @@ def test_defaults_are_the_published_hyper_parameters(name):
     optimizers = {key for key in defaults if key.endswith("optimizer")}
     assert len(optimizers) == (2 if "gan" in name else 1)
     assert all(defaults.pop(key) is None for key in optimizers)
+    assert defaults.pop("precision") == "float32"
     assert defaults == PUBLISHED[name]
     assert all(p.kind is p.KEYWORD_ONLY for p in parameters.values())
 
