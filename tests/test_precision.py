@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from marks import slow_but
 
@@ -99,7 +100,7 @@ def test_networks_of_your_own():
     model = models.vae(
         Encoder(), Decoder(), bernoulli(), image_shape=(4, 4, 1), precision="bfloat16"
     )
-    learner = learners.minimize(model, systems.optimizers.adam(1e-3), batch_size=4)
+    learner = learners.minimize(model, optax.adam(1e-3), batch_size=4)
     state = learner.init(jax.random.key(0))
     seen.clear()
     state, metrics = learner.step(state, np.zeros((4, 4, 4, 1), np.uint8), jax.random.key(1))
