@@ -40,10 +40,20 @@ def start(
 
 def ask(process: subprocess.Popen, order: dict) -> Any:
     """Sends one request and returns its answer."""
+    send(process, order)
+    return receive(process)
+
+
+def send(process: subprocess.Popen, order: dict) -> None:
+    """Sends one request."""
     assert process.stdin
-    assert process.stdout
     process.stdin.write(json.dumps(order) + "\n")
     process.stdin.flush()
+
+
+def receive(process: subprocess.Popen) -> Any:
+    """The answer to the oldest request that has none yet."""
+    assert process.stdout
     answer = process.stdout.readline()
     if not answer:
         raise SystemExit("a worker stopped: see its message above")
@@ -68,12 +78,19 @@ def pin(threads: int) -> None:
 
 
 def processor() -> str:
-    """The processor's model according to the system."""
+    """The processor according to the system, with the number of its model where there is one.
+
+    Clouds give one name to many processors.
+    """
     try:
-        names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
-        names = []
-    return names[0].strip() if names else platform.processor() or platform.machine()
+        text = ""
+    names = re.findall(r"model name\s*:\s*(.+)", text)
+    if not names:
+        return platform.processor() or platform.machine()
+    models = re.findall(r"model\s*:\s*(\d+)", text)
+    return f"{names[0].strip()}, model {models[0]}" if models else names[0].strip()
 
 
 def vectors() -> str:

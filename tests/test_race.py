@@ -341,6 +341,23 @@ def test_the_whole_race_on_few_images(idx_folder, tmp_path):
     assert "† extrapolated: vae_mnist from 50 of 468 steps" in done.stdout
 
 
+@needs_torch
+@pytest.mark.slow
+def test_a_race_of_few_seeds(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "race.py"), "--quick", "--repeats", "1"]
+    command += ["--populations", "--population", "2", "--population-steps", "3"]
+    done = subprocess.run(
+        [*command, "--systems", "vae_binarized_mnist", "--data-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = (line for line in done.stdout.splitlines() if line.startswith("| vae_binarized"))
+    assert row.count("|") == 8
+    assert "|  |" not in row  # every side has a number
+
+
 def kept_rows(part):
     """The race's rows of a part, of each machine that has it."""
     kept = [json.loads(path.read_text()) for path in measuring.RESULTS.glob("race_*.json")]

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.racing.course import Course, check_noise
 from benchmarks.racing.devices import Choice, jax_matmul_precision
-from jaxgen import systems
+from jaxgen import learners, systems
 from jaxgen.types import Array, Learner
 
 SIDES = ("jaxgen_step", "jaxgen_epoch")
@@ -83,17 +83,37 @@ class Jaxgen:
 
 
 class Population:
-    """Many seeds of one system at once: jax.vmap over the learner's epoch."""
+    """Many seeds of one system at once.
 
-    def __init__(self, course: Course, choice: Choice, folder: Path, steps: int, population: int):
+    "jaxgen_vmap" is jax.vmap over the learner's epoch; "jaxgen_devices" is `learners.population`
+    over one CPU device for each thread.
+    """
+
+    def __init__(
+        self,
+        side: str,
+        course: Course,
+        choice: Choice,
+        folder: Path,
+        steps: int,
+        population: int,
+        threads: int,
+    ):
+        if side == "jaxgen_devices":
+            jax.config.update("jax_num_cpu_devices", threads)
         jax.config.update("jax_default_matmul_precision", jax_matmul_precision(choice))
         learner = learner_of(course)
         images = np.load(folder / "train.npy")[: steps * course.images_per_step]
         self.images = jax.device_put(images)
         self.key, key = jax.random.split(jax.random.key(0))
         self.population = population
-        self.state = jax.vmap(learner.init)(jax.random.split(key, population))
-        self.epoch = jax.jit(jax.vmap(learner.epoch, in_axes=(0, None, 0)), donate_argnums=0)
+        keys = jax.random.split(key, population)
+        if side == "jaxgen_devices":
+            members = learners.population(lambda: learner_of(course), num_members=population)
+            self.state, self.epoch = members.init(keys), members.epoch
+        else:
+            self.state = jax.vmap(learner.init)(keys)
+            self.epoch = jax.jit(jax.vmap(learner.epoch, in_axes=(0, None, 0)), donate_argnums=0)
         self.metrics: dict[str, Array] = {}
 
     def measure(self) -> float:

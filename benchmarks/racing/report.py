@@ -18,7 +18,9 @@ PEERS = {"numpyro": "NumPyro, epoch"}
 POPULATION = {
     "torch_vmap": "torch.func.vmap",
     "torch_vmap_compile": "torch.func.vmap, compiled",
+    "torch_processes": "PyTorch, a process a core",
     "jaxgen_vmap": "jax.vmap",
+    "jaxgen_devices": "jaxgen, a device a core",
 }
 STARTS = {
     "torch_loader_cold": "PyTorch, DataLoader",
@@ -158,15 +160,15 @@ def population_table(populations: dict[str, Any]) -> str:
     rows = []
     for name, entry in populations.items():
         images = entry["population"] * entry["batch_size"] * entry["steps"]
-        sides = {side: entry["sides"][side]["seconds"] for side in POPULATION}
-        best = min(
-            (side for side in sides if side.startswith("torch")),
-            key=lambda side: statistics.median(sides[side]),
-        )
-        throughput = [f"{images / statistics.median(sides[side]):,.0f}" for side in POPULATION]
-        rows.append([name, *throughput, spread(ratios(sides[best], sides["jaxgen_vmap"]))])
+        sides = {side: values["seconds"] for side, values in entry["sides"].items()}
+        theirs, ours = (fastest(entry, of, tuple(POPULATION)) for of in ("torch", "jaxgen"))
+        throughput = [
+            f"{images / statistics.median(sides[side]):,.0f}" if side in sides else ""
+            for side in POPULATION
+        ]
+        rows.append([name, *throughput, spread(ratios(sides[theirs], sides[ours]))])
     labels = [f"{label}, images/s of all" for label in POPULATION.values()]
-    return markdown(["system x seeds", *labels, "best PyTorch / jaxgen"], rows)
+    return markdown(["system x seeds", *labels, "best PyTorch / best jaxgen"], rows)
 
 
 def start_table(starts: dict[str, Any]) -> str:

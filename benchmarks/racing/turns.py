@@ -21,6 +21,7 @@ TORCH_SIDES = ("torch_loader", "torch_eager", "torch_compile")
 JAXGEN_SIDES = ("jaxgen_step", "jaxgen_epoch")
 CHECKED_SIDES = ("torch_loader", "torch_eager")  # the compiled one compiles the same function
 POPULATION_SIDES = ("torch_vmap", "torch_vmap_compile", "jaxgen_vmap")
+CPU_POPULATION_SIDES = (*POPULATION_SIDES, "torch_processes", "jaxgen_devices")
 HELD_OUT_SIDES = ("torch_eager", "torch_compile", "jaxgen_epoch")
 MOST_EPOCHS = 60  # to the held-out loss
 SHORT = 1.0  # seconds
@@ -179,9 +180,8 @@ def population(the: Race, course: Course) -> dict[str, Any]:
     """Many seeds of one system at once: throughput of all of them together."""
     facts = the.prepare(course)
     steps, number = the.options.population_steps, the.options.population
-    workers = {
-        side: the.start(side, course, steps=steps, population=number) for side in POPULATION_SIDES
-    }
+    sides = CPU_POPULATION_SIDES if the.choice.device == "cpu" else POPULATION_SIDES
+    workers = {side: the.start(side, course, steps=steps, population=number) for side in sides}
     compiling, short = warm_up(workers)
     times = in_turns(workers, the.options.repeats, short)
     rows = {

@@ -30,10 +30,19 @@ def work(threads: int, arguments: dict[str, Any]) -> None:
         from benchmarks.racing.torch_population import TorchPopulation
 
         runner: Any = TorchPopulation(side, course, choice, folder, steps, arguments["population"])
-    elif side == "jaxgen_vmap":
+    elif side in ("jaxgen_vmap", "jaxgen_devices"):
         from benchmarks.racing.jaxgen_sides import Population
 
-        runner = Population(course, choice, folder, steps, arguments["population"])
+        number = arguments["population"]
+        runner = Population(side, course, choice, folder, steps, number, threads)
+    elif side == "torch_processes":
+        from benchmarks.racing.torch_processes import TorchProcesses
+
+        runner = TorchProcesses(threads, arguments)
+    elif side == "torch_seeds":
+        from benchmarks.racing.torch_processes import TorchSeeds
+
+        runner = TorchSeeds(course, choice, folder, steps, arguments["population"])
     elif side.startswith("torch"):
         from benchmarks.racing.torch_sides import Torch
 
