@@ -188,6 +188,7 @@ def fix_noise(monkeypatch, noise):
     monkeypatch.setattr(jax.random, "normal", lambda key, shape, dtype=None: noise.reshape(shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [None, 0, 2], ids=["one batch", "one by one", "in pairs"])
 def test_several_samples_give_the_mean_of_single_ones(at_once, monkeypatch):
     images, _ = batch("vae_mnist")

@@ -237,6 +237,7 @@ def test_a_population_of_vaes():
     population(vae, ([1e-3, 3e-3, 1e-2], [0.5, 1.0, 4.0], [0.0, 0.1, 0.5]), close)
 
 
+@pytest.mark.slow
 def test_a_population_of_wgans():
     population(wgan, ([5e-5, 1e-3], [0.01, 0.05]), close_estimate)
 

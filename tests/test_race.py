@@ -277,6 +277,7 @@ def test_the_sides_agree_and_run(name, tmp_path):
     assert all(np.isfinite(value) for value in side.last().values())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_NUMPYRO, reason="NumPyro is not installed")
 def test_numpyro_trains_the_same_model(tmp_path):
     """From the same weights, on the same images; the noise of both differs."""
