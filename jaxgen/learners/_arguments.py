@@ -6,7 +6,7 @@ dtypes decide is checked inside the function, which Python runs once for each co
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -27,13 +27,30 @@ from jaxgen.types import AdversarialModel, Model, PyTree
 WITHOUT_LABELS = ("sample",)  # functions of conditional systems that draw them where none are given
 
 
+OptionsOf = Callable[[], Mapping[str, Any] | None]
+
+
+def no_options() -> None:
+    """XLA's defaults."""
+
+
 def compiled(
-    function: Callable[..., Any], model: Model | AdversarialModel, expected: "ExpectedState"
+    function: Callable[..., Any],
+    model: Model | AdversarialModel,
+    expected: "ExpectedState",
+    options_of: OptionsOf = no_options,
 ) -> Any:
     """A function of a learner, compiled behind the checks of its arguments.
 
     What an argument is follows from its name: state, images, key, labels, latents, num_samples
     (static), start and stop. The state of a function that returns a new one is donated.
+
+    Args:
+      function: of the learner.
+      model: whose images, latents and labels it takes.
+      expected: its states.
+      options_of: () -> XLA's options for the program, asked for at the first call. They apply where
+        it is called from Python on one device: a program with options cannot be part of another.
     """
     name = function.__name__
     signature = inspect.signature(function)
@@ -46,6 +63,14 @@ def compiled(
     static = ("num_samples",) if "num_samples" in signature.parameters else ()
     donated = (0,) if name in ("step", "epoch") else ()
     jitted: Any = jax.jit(traced, static_argnames=static, donate_argnums=donated)
+    tuned: Any = functools.cache(
+        lambda: jax.jit(
+            traced,
+            static_argnames=static,
+            donate_argnums=donated,
+            compiler_options=dict(options_of() or {}) or None,
+        )
+    )
     # Under `jax.vmap` a state may be smaller than the one that replaces it.
     inside: Any = jax.jit(traced, static_argnames=static)
 
@@ -63,9 +88,16 @@ def compiled(
         if "key" in arguments:
             _check_key(arguments["key"])
         _check_labels(name, arguments, model.num_classes)
-        return (jitted if _is_outermost() else inside)(*bound.args, **bound.kwargs)
+        if not _is_outermost():
+            return inside(*bound.args, **bound.kwargs)
+        if options_of is no_options or _is_divided(arguments["state"]):
+            return jitted(*bound.args, **bound.kwargs)
+        return tuned()(*bound.args, **bound.kwargs)
 
-    return _as_compiled(checked, jitted)
+    function_of_learner = _as_compiled(checked, jitted)
+    if options_of is not no_options:
+        function_of_learner._cache_size = lambda: jitted._cache_size() + tuned()._cache_size()
+    return function_of_learner
 
 
 def compiled_init(init: Callable[[jax.Array], PyTree]) -> Any:
@@ -78,6 +110,14 @@ def compiled_init(init: Callable[[jax.Array], PyTree]) -> Any:
         return jitted(key)
 
     return _as_compiled(checked, jitted)
+
+
+def _is_divided(state: PyTree) -> bool:
+    """Whether a program of this state is for several devices."""
+    if jax.sharding.get_abstract_mesh().size > 1:
+        return True
+    leaves = jax.tree.leaves(state)
+    return any(isinstance(x, jax.Array) and len(x.sharding.device_set) > 1 for x in leaves)
 
 
 def _as_compiled(function: Any, jitted: Any) -> Any:

@@ -34,7 +34,13 @@ import optax
 from jaxgen import _checks
 from jaxgen.errors import UserError
 from jaxgen.learners._adversarial_step import Training, step_on
-from jaxgen.learners._arguments import ExpectedState, compiled, compiled_init
+from jaxgen.learners._arguments import (
+    ExpectedState,
+    OptionsOf,
+    compiled,
+    compiled_init,
+    no_options,
+)
 from jaxgen.learners._nonfinite import counted_images, skipping_nonfinite
 from jaxgen.learners._of_variables import functions_of_state
 from jaxgen.learners.adversarial_state import AdversarialState
@@ -56,6 +62,7 @@ def adversarial(
     share_fakes: bool = False,
     ema_decay: float | None = None,
     critic_metrics: Callable[[PyTree], Metrics] | None = None,
+    options_of: OptionsOf = no_options,
 ) -> Learner:
     """Fits a generator and a critic in turns; the order of updates is stated above.
 
@@ -78,6 +85,8 @@ def adversarial(
         limited to (1 + t)/(10 + t), so that the first values lose their weight; None for no
         average.
       critic_metrics: parameters of the critic after its last update -> further metrics of a step.
+      options_of: () -> XLA's compiler options for step, epoch and evaluate where they are called
+        from Python on one device; asked for at their first call.
 
     Returns:
       A Learner without `encode` and `reconstruct`. Metrics of a step are the model's, means over
@@ -101,11 +110,13 @@ def adversarial(
         ema_decay,
         critic_metrics,
     )
-    return _learner(training, partial(step_on, training))
+    return _learner(training, partial(step_on, training), options_of)
 
 
 def _learner(
-    training: Training, one_step: Callable[..., tuple[AdversarialState, Metrics]]
+    training: Training,
+    one_step: Callable[..., tuple[AdversarialState, Metrics]],
+    options_of: OptionsOf,
 ) -> Learner:
     model, init = training.model, partial(_init, training)
     expected = ExpectedState(AdversarialState, init)
@@ -134,15 +145,15 @@ def _learner(
 
     return Learner(
         init=compiled_init(init),
-        step=compiled(step, model, expected),
-        epoch=compiled(epoch, model, expected),
-        evaluate=compiled(evaluate, model, expected),
+        step=compiled(step, model, expected, options_of),
+        epoch=compiled(epoch, model, expected, options_of),
+        evaluate=compiled(evaluate, model, expected, options_of),
         image_shape=model.image_shape,
         latent_size=model.latent_size,
         num_classes=model.num_classes,
         images_per_step=training.images_per_step,
         batch_size=training.batch_size,
-        skipping_nonfinite=lambda: _learner(training, skipping_nonfinite(one_step)),
+        skipping_nonfinite=lambda: _learner(training, skipping_nonfinite(one_step), options_of),
         **functions_of_state(model, expected, lambda state: state.variables("generator")),
     )
 

@@ -9,7 +9,13 @@ import jax.numpy as jnp
 import optax
 
 from jaxgen import _checks
-from jaxgen.learners._arguments import ExpectedState, compiled, compiled_init
+from jaxgen.learners._arguments import (
+    ExpectedState,
+    OptionsOf,
+    compiled,
+    compiled_init,
+    no_options,
+)
 from jaxgen.learners._nonfinite import counted_images, skipping_nonfinite
 from jaxgen.learners._of_variables import functions_of_state
 from jaxgen.learners._updates import updated
@@ -47,7 +53,13 @@ class MinimizeState(NamedTuple):
         return {"params": self.params, **self.collections}
 
 
-def minimize(model: Model, optimizer: optax.GradientTransformation, *, batch_size: int) -> Learner:
+def minimize(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    *,
+    batch_size: int,
+    options_of: OptionsOf = no_options,
+) -> Learner:
     """Fits one model by descending its loss.
 
     Args:
@@ -56,6 +68,8 @@ def minimize(model: Model, optimizer: optax.GradientTransformation, *, batch_siz
         `optax.lbfgs` and `optax.contrib.reduce_on_plateau` need.
       batch_size: images in a step of `epoch`. The last step of an epoch takes the images that are
         left, so that each is used once.
+      options_of: () -> XLA's compiler options for step, epoch and evaluate where they are called
+        from Python on one device; asked for at their first call.
 
     Returns:
       A Learner. Its `step` takes any number of images.
@@ -66,7 +80,7 @@ def minimize(model: Model, optimizer: optax.GradientTransformation, *, batch_siz
     batch_size = _checks.whole_number("batch_size", batch_size)
     optimizer = with_extra_arguments(optimizer)
     one_step = partial(_step, model, optimizer)
-    return _learner(model, optimizer, batch_size, one_step)
+    return _learner(model, optimizer, batch_size, one_step, options_of)
 
 
 def _learner(
@@ -74,6 +88,7 @@ def _learner(
     optimizer: optax.GradientTransformationExtraArgs,
     batch_size: int,
     one_step: Callable[..., tuple[MinimizeState, Metrics]],
+    options_of: OptionsOf,
 ) -> Learner:
     init = partial(_init, model, optimizer)
     expected = ExpectedState(MinimizeState, init)
@@ -101,16 +116,16 @@ def _learner(
 
     return Learner(
         init=compiled_init(init),
-        step=compiled(step, model, expected),
-        epoch=compiled(epoch, model, expected),
-        evaluate=compiled(evaluate, model, expected),
+        step=compiled(step, model, expected, options_of),
+        epoch=compiled(epoch, model, expected, options_of),
+        evaluate=compiled(evaluate, model, expected, options_of),
         image_shape=model.image_shape,
         latent_size=model.latent_size,
         num_classes=model.num_classes,
         images_per_step=batch_size,
         batch_size=batch_size,
         skipping_nonfinite=lambda: _learner(
-            model, optimizer, batch_size, skipping_nonfinite(one_step)
+            model, optimizer, batch_size, skipping_nonfinite(one_step), options_of
         ),
         **functions_of_state(model, expected, lambda state: state.variables),
     )

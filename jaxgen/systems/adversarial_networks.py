@@ -5,6 +5,7 @@ from typing import Literal
 import optax
 
 from jaxgen import _checks, models
+from jaxgen.convolutions import compiling
 from jaxgen.learners import adversarial
 from jaxgen.models import adversarial_losses
 from jaxgen.models.adversarial_losses import AdversarialLoss
@@ -60,6 +61,7 @@ def dcgan_mnist(
         batch_size=batch_size,
         share_fakes=True,
         ema_decay=ema_decay,
+        options_of=compiling.for_wide_layers,
     )
 
 

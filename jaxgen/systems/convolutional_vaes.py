@@ -6,6 +6,7 @@ import flax.linen as nn
 import numpy as np
 
 from jaxgen import _checks, models
+from jaxgen.convolutions import compiling
 from jaxgen.errors import UserError
 from jaxgen.learners import minimize
 from jaxgen.models import likelihoods
@@ -63,7 +64,7 @@ def vae_flowers(
         ),
     )
     optimizer = adam(learning_rate) if optimizer is None else optimizer
-    return minimize(model, optimizer, batch_size=batch_size)
+    return minimize(model, optimizer, batch_size=batch_size, options_of=compiling.for_small_images)
 
 
 @system()
@@ -108,7 +109,7 @@ def vae_animals(
         ),
     )
     optimizer = adam(learning_rate) if optimizer is None else optimizer
-    return minimize(model, optimizer, batch_size=batch_size)
+    return minimize(model, optimizer, batch_size=batch_size, options_of=compiling.for_small_images)
 
 
 def _image_shape(resolution: Any, image_channels: Any) -> tuple[int, int, int]:
