@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 
 from jaxgen._checks import check_labels, check_pixels
-from jaxgen.data.holding_out import divided
+from jaxgen.data.holding_out import divided, number_held_out
+from jaxgen.data.lazy import is_lazy
 from jaxgen.data.storage.fingerprints import fingerprint
 from jaxgen.errors import UserError
 from jaxgen.types import Dataset, Split
 
-# One image in so many is held out where no test images are given.
-_HELD_OUT = 10
 _CHANNELS = (1, 3, 4)
 
 
@@ -72,10 +71,12 @@ def check(dataset: Dataset) -> None:
     """Raises UserError unless every split holds valid pixels, and labels where it has any.
 
     `load` and `from_arrays` have checked what they return. This is for a Dataset made otherwise,
-    and fast: uint8 images hold no wrong values, so that only floats are read.
+    and fast: uint8 images hold no wrong values, so that only floats are read, and none of those
+    that are streamed.
     """
     for name, (images, labels) in dataset.splits.items():
-        check_pixels(images, f"{name}_images")
+        if not is_lazy(images):
+            check_pixels(images, f"{name}_images")
         if labels is not None:
             _check_labels(labels, len(images), name)
     _check_agreement(dataset.splits)
@@ -90,6 +91,26 @@ def _split(images: Any, labels: Any, split: str) -> Split:
         numbers = numbers[:, 0]
     _check_labels(numbers, len(pixels), split)
     return Split(pixels, numbers.astype(np.int32))
+
+
+def check_split(images: np.ndarray, labels: np.ndarray | None, split: str) -> Split:
+    """A split of mapped arrays, checked as `from_arrays` does and not copied.
+
+    Raises:
+      UserError: as `from_arrays`; or the images would have to be converted.
+    """
+    if images.dtype not in (np.uint8, np.float32):
+        raise UserError(
+            f"expected {split}_images of uint8 or float32 to stream, got {images.dtype}: convert "
+            "them on disk"
+        )
+    checked = _split(images, labels, split)
+    if not np.may_share_memory(checked.images, images):
+        raise UserError(
+            f"expected {split}_images in the order of C, of uint8 or of float32 in [0, 1], to "
+            "stream them: convert them on disk by np.ascontiguousarray"
+        )
+    return checked
 
 
 def _array(values: Any, name: str) -> np.ndarray:
@@ -150,12 +171,7 @@ def _check_labels(labels: np.ndarray, num_images: int, split: str) -> None:
 
 def _hold_out(train: Split) -> dict[str, Split]:
     """Moves a tenth of the images to "test"; at least one."""
-    number = len(train.images)
-    if number < 2:
-        raise UserError(
-            "expected at least two train_images, to hold one out, got 1: pass test_images"
-        )
-    kept, held_out = divided(train, max(1, number // _HELD_OUT))
+    kept, held_out = divided(train, number_held_out(len(train.images)))
     return {"train": kept, "test": held_out}
 
 

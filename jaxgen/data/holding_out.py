@@ -2,8 +2,13 @@
 
 import numpy as np
 
+from jaxgen.data.lazy import is_lazy
+from jaxgen.data.streaming import in_memory
 from jaxgen.errors import UserError
 from jaxgen.types import Dataset, Split
+
+# One image in so many is held out where no test images are given.
+_HELD_OUT = 10
 
 
 def with_validation(dataset: Dataset, fraction: float) -> Dataset:
@@ -38,7 +43,22 @@ def with_validation(dataset: Dataset, fraction: float) -> Dataset:
             f"{number} images: choose another fraction"
         )
     kept, held_out = divided(dataset.train, count)
+    if is_lazy(held_out.images):
+        held_out = in_memory(dataset.name, "validation", held_out)
     return dataset._replace(splits={**dataset.splits, "train": kept, "validation": held_out})
+
+
+def number_held_out(number: int) -> int:
+    """How many of so many images become "test" where none are given: a tenth, at least one.
+
+    Raises:
+      UserError: there is only one image.
+    """
+    if number < 2:
+        raise UserError(
+            "expected at least two train_images, to hold one out, got 1: pass test_images"
+        )
+    return max(1, number // _HELD_OUT)
 
 
 def divided(split: Split, count: int) -> tuple[Split, Split]:

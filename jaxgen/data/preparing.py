@@ -5,16 +5,25 @@ from pathlib import Path
 
 from jaxgen._files import printable, reason
 from jaxgen.data.notices import say
-from jaxgen.data.readers import prepared
+from jaxgen.data.readers import prepared, prepared_stream
 from jaxgen.data.resizing import Square, resize_splits
 from jaxgen.data.storage import fetch
 from jaxgen.data.storage.cache import cached
+from jaxgen.data.streaming import IN_MEMORY, Streaming, streamed
 from jaxgen.data.suggestions import nearest
 from jaxgen.errors import UserError
 from jaxgen.types import Dataset, Split
 
+_MOST_SHRUNK = 100
 
-def load_prepared(name: str, tfds_name: str, data_dir: Path, target: Square | None) -> Dataset:
+
+def load_prepared(
+    name: str,
+    tfds_name: str,
+    data_dir: Path,
+    target: Square | None,
+    streaming: Streaming = IN_MEMORY,
+) -> Dataset:
     """Loads the set `tfds_name`, from `data_dir` where it is prepared there.
 
     Args:
@@ -22,6 +31,7 @@ def load_prepared(name: str, tfds_name: str, data_dir: Path, target: Square | No
       tfds_name: NAME, NAME/CONFIG, or one of these and a version after "/" or ":".
       data_dir: where prepared sets live, or a folder of this set within.
       target: what images become, or None.
+      streaming: whether they stay on disk.
 
     Raises:
       UserError: no such set, or it cannot be had, or its files are damaged.
@@ -39,11 +49,23 @@ def load_prepared(name: str, tfds_name: str, data_dir: Path, target: Square | No
         path = _prepare(tfds_name, data_dir)
     if base.split("/")[0] == "emnist":
         say(f"{name}: its images are stored transposed; rows and columns are exchanged")
+    if _to_be_streamed(name, path, target, streaming):
+        splits, digest = prepared_stream.read(path, target, streaming.fast_fingerprint)
+        return streamed(name, _with_test(path, splits), digest)
     source = prepared.source(path)
     dataset = cached(
         name, (source, target) if target else source, lambda: prepared.read(path, target)
     )
     return dataset._replace(splits=_with_test(path, dict(dataset.splits)))
+
+
+def _to_be_streamed(name: str, path: Path, target: Square | None, streaming: Streaming) -> bool:
+    if streaming.stream is not None:
+        return streaming.stream
+    # Asking tensorflow-datasets takes seconds; images shrink to a hundredth at the most.
+    if not streaming.may_exceed(_MOST_SHRUNK * sum(f.stat().st_size for f in path.iterdir())):
+        return False
+    return streaming.wanted(name, prepared_stream.decoded_bytes(path, target))
 
 
 def _fetch(name: str, data_dir: Path) -> dict[str, Split]:

@@ -73,16 +73,23 @@ def resized(image: Image.Image, target: Square | None) -> Image.Image:
     return image.resize(target.size, Image.Resampling.BICUBIC, box=box)
 
 
+def resized_array(pixels: np.ndarray, target: Square | None) -> np.ndarray:
+    """One image [H, W, C], uint8 or float32, as a square [R, R, C]; as it is without a target."""
+    if target is None:
+        return pixels
+    # One channel at a time: Pillow knows neither float colours nor other numbers of channels.
+    planes = [Image.fromarray(plane) for plane in np.moveaxis(pixels, -1, 0)]
+    squares = np.stack([np.asarray(resized(plane, target)) for plane in planes], -1)
+    return squares if squares.dtype == np.uint8 else squares.clip(0, 1)  # cubics overshoot
+
+
 def resize_splits(splits: dict[str, Split], target: Square | None) -> dict[str, Split]:
     """The same splits with images [N, H, W, C], uint8 or float32, as squares [N, R, R, C]."""
     if target is None:
         return splits
 
-    def resize(pixels: np.ndarray) -> np.ndarray:
-        # One channel at a time: Pillow knows neither float colours nor other numbers of channels.
-        planes = [Image.fromarray(plane) for plane in np.moveaxis(pixels, -1, 0)]
-        squares = np.stack([np.asarray(resized(plane, target)) for plane in planes], -1)
-        return squares if squares.dtype == np.uint8 else squares.clip(0, 1)  # cubics overshoot
+    def resize(image: np.ndarray) -> np.ndarray:
+        return resized_array(image, target)
 
     return {
         name: Split(np.stack(map_pictures(resize, list(images), f"resizing {name}")), labels)

@@ -1,21 +1,22 @@
 """Batches of images that need not fit into memory, in the order of the in-memory ones."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple, Protocol
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
 from jaxgen import _checks
-from jaxgen._files import printable, reason
-from jaxgen.data.readers.pictures import decode_picture
-from jaxgen.data.resizing import Square
+from jaxgen.data.readers.folder_stream import PictureFiles
 from jaxgen.errors import UserError
 from jaxgen.types import Array
 
-_THREADS = 8
-_BATCHES_AHEAD = 4
+__all__ = ["Batch", "Images", "PictureFiles", "epoch_batches"]
+
+# Each reads one batch. More than cores, as files are waited for; few, as each holds a batch.
+_THREADS = min(16, max(4, 2 * (os.cpu_count() or 1)))
+_BATCHES_AHEAD = _THREADS
 
 
 class Images(Protocol):
@@ -46,39 +47,6 @@ class Batch(NamedTuple):
     key: Array
 
 
-class PictureFiles:
-    """Picture files as images of one size, each decoded when it is asked for.
-
-    Args:
-      files: their paths.
-      target: what they become.
-    """
-
-    def __init__(self, files: Sequence[Path], target: Square):
-        self._files = files
-        self._target = target
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """The picture as uint8 [R, R, 3].
-
-        Raises:
-          UserError: it cannot be decoded. Unlike in memory, where it would be left out, because the
-            order of the others depends on their number.
-        """
-        file = self._files[index]
-        try:
-            return decode_picture(file, self._target).pixels
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise UserError(
-                f"cannot read {printable(file)}: {reason(error)}; replace or delete it"
-            ) from error
-
-
 def epoch_batches(
     images: Images,
     key: Array,
@@ -86,8 +54,10 @@ def epoch_batches(
     *,
     labels: np.ndarray | None = None,
     start: int = 0,
+    fill_last: bool = False,
+    put: Callable[[np.ndarray], Any] = jax.device_put,
 ) -> Iterator[Batch]:
-    """The batches of one epoch of `learners.minimize`, read ahead by threads.
+    """The batches of one epoch of a learner, read ahead by threads.
 
     Batch i holds the images that step i of `learner.epoch(state, images, key)` sees, with the key
     of that step: calling `learner.step` on one batch after another is the same epoch. The order is
@@ -97,9 +67,12 @@ def epoch_batches(
     Args:
       images: what to read from, by index.
       key: the key of the epoch.
-      batch_size: images per batch; the last batch may be smaller.
+      batch_size: images per batch: `learner.images_per_step`. The last batch may be smaller.
       labels: integers [N], in memory, or None.
       start: the first batch, to go on within an epoch.
+      fill_last: fill the last batch up with images of the first: `learner.fills_last_step`. There
+        may then be fewer images than in a batch.
+      put: array -> the array on the device or devices.
 
     Returns:
       An iterator over batches `start` and later. The next batch is on its way to the device while
@@ -113,7 +86,7 @@ def epoch_batches(
     batch_size = _checks.whole_number("batch_size", batch_size)
     start = _checks.whole_number("start", start, 0)
     num_batches = -(-number // batch_size)
-    if batch_size > number:
+    if batch_size > number and not fill_last:
         raise UserError(
             f"expected at least one batch of {batch_size} images, got {number} images: choose a "
             "smaller batch size"
@@ -124,17 +97,24 @@ def epoch_batches(
         )
     if labels is not None:
         _checks.check_labels(labels, number, 2**31)
-    return _read_ahead(images, key, batch_size, labels, start)
+    # As the learners do it; tests compare the two.
+    shuffle_key, steps_key = jax.random.split(key)
+    order = np.asarray(jax.random.permutation(shuffle_key, number))
+    if fill_last:
+        order = np.resize(order, num_batches * batch_size)
+    return _read_ahead(images, order, steps_key, batch_size, labels, start, put)
 
 
 def _read_ahead(
-    images: Images, key: Array, batch_size: int, labels: np.ndarray | None, start: int
+    images: Images,
+    order: np.ndarray,
+    steps_key: Array,
+    batch_size: int,
+    labels: np.ndarray | None,
+    start: int,
+    put: Callable[[np.ndarray], Any],
 ) -> Iterator[Batch]:
     import grain
-
-    # As `learners.minimize` does it; a test compares the two.
-    shuffle_key, steps_key = jax.random.split(key)
-    order = np.asarray(jax.random.permutation(shuffle_key, len(images)))
 
     def read(index: int) -> np.ndarray:
         return images[index]
@@ -148,8 +128,8 @@ def _read_ahead(
         rows = order[index * batch_size : (index + 1) * batch_size]
         batch = Batch(
             index,
-            jax.device_put(pixels),
-            None if labels is None else jax.device_put(labels[rows].astype(np.int32)),
+            put(pixels),
+            None if labels is None else put(labels[rows].astype(np.int32)),
             jax.random.fold_in(steps_key, index),
         )
         if waiting is not None:

@@ -58,14 +58,15 @@ def decode_images(
                 files[start : start + _CHUNK], images.shape[1:]
             )
         return images
-    decoded = map_pictures(lambda file: _decode_any(file, channels, target), files, "decoding")
+    decoded = map_pictures(lambda file: decode_image(file, channels, target), files, "decoding")
     shapes = sorted({image.shape for image in decoded})
     if len(shapes) > 1:
         raise SizesDiffer(shapes)
     return np.stack(decoded)
 
 
-def _decode_any(file: bytes, channels: int, target: Square | None) -> np.ndarray:
+def decode_image(file: bytes, channels: int, target: Square | None) -> np.ndarray:
+    """Decodes one image as `decode_images` does, uint8 [H, W, channels]."""
     from PIL import Image
 
     with Image.open(io.BytesIO(file)) as image:

@@ -52,16 +52,12 @@ def read(
       UserError: more than 1% of the pictures cannot be read, or they differ in size and there is
         no `target`.
     """
-    ordered = {split: _in_order(part.names, seed) for split, part in parts.items()}
-    if parts.keys() == {"train"}:
-        num_test = _num_test(ordered["train"], seed)
-        names = ordered["train"]
-        ordered = {"train": names[num_test:], "test": names[:num_test]}
-    folders = {split: parts.get(split, parts["train"]).folder for split in ordered}
-    files = [folders[split] / name for split, names in ordered.items() for name in names]
+    arranged = arrange(parts, seed)
+    ordered = {split: part.names for split, part in arranged.items()}
+    files = [part.folder / name for part in arranged.values() for name in part.names]
     images, kept = _decode_all(directory, files, target)
 
-    classes = sorted({name.split("/")[0] for name in parts["train"].names if "/" in name})
+    classes = classes_of(parts)
     splits, start = {}, 0
     for split, names in ordered.items():
         of_split = kept[start : start + len(names)]
@@ -70,7 +66,7 @@ def read(
         left = [name for name, keep in zip(names, of_split, strict=True) if keep]
         if not left:
             raise UserError(f"none of the {split} pictures of {printable(directory)} can be read")
-        labels = _labels(left, classes)
+        labels = labels_of(left, classes)
         splits[split] = Split(pixels if of_split.all() else pixels[of_split], labels)
     if classes and (labels := splits["train"].labels) is not None:
         lost = [name for number, name in enumerate(classes) if number not in set(labels.tolist())]
@@ -79,6 +75,16 @@ def read(
     if "test" not in splits:
         splits["test"] = splits["validation"]
     return splits
+
+
+def arrange(parts: Mapping[str, Part], seed: int) -> dict[str, Part]:
+    """The pictures of each split in the order of `read`, "test" held out where that is needed."""
+    ordered = {split: Part(p.folder, _in_order(p.names, seed)) for split, p in parts.items()}
+    if parts.keys() == {"train"}:
+        folder, names = ordered["train"]
+        num_test = _num_test(names, seed)
+        ordered = {"train": Part(folder, names[num_test:]), "test": Part(folder, names[:num_test])}
+    return ordered
 
 
 def _digest(seed: int, name: str) -> bytes:
@@ -97,7 +103,13 @@ def _num_test(ordered: list[str], seed: int) -> int:
     return min(max(number, 1), len(ordered) - 1)
 
 
-def _labels(names: list[str], classes: list[str]) -> np.ndarray | None:
+def classes_of(parts: Mapping[str, Part]) -> list[str]:
+    """The sub-folders of the training split, in the order of their labels."""
+    return sorted({name.split("/")[0] for name in parts["train"].names if "/" in name})
+
+
+def labels_of(names: list[str], classes: list[str]) -> np.ndarray | None:
+    """int32 [N]; None where a picture is in none of the classes."""
     numbers = {name: number for number, name in enumerate(classes)}
     found = [numbers.get(name.split("/")[0]) if "/" in name else None for name in names]
     return None if None in found else np.asarray(found, np.int32)
@@ -109,7 +121,7 @@ def _decode_all(
     """Images [N, H, W, 3], and which of them could be read, bool [N]."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on metadata that are not used
-        shape = _first_shape(directory, files, target)
+        shape = first_shape(directory, files, target)
         try:
             images = np.zeros((len(files), *shape), np.uint8)
         except MemoryError as error:
@@ -129,7 +141,7 @@ def _decode_all(
                 unreadable[i] = reason(error)
                 return
             if pixels.shape != shape:
-                raise _differ_in_size(directory, files[i], pixels.shape, shape)
+                raise differ_in_size(directory, files[i], pixels.shape, shape)
             images[i] = pixels
             if frames_left:
                 with_more_frames.append(i)
@@ -144,7 +156,7 @@ def _decode_all(
     return images, kept
 
 
-def _first_shape(directory: Path, files: list[Path], target: Square | None) -> tuple[int, ...]:
+def first_shape(directory: Path, files: list[Path], target: Square | None) -> tuple[int, ...]:
     """What `target` asks for, or the shape of the first picture that can be read."""
     if target is not None:
         return target.resolution, target.resolution, 3
@@ -156,9 +168,10 @@ def _first_shape(directory: Path, files: list[Path], target: Square | None) -> t
     raise UserError(f"none of the {len(files)} pictures of {printable(directory)} can be read")
 
 
-def _differ_in_size(
+def differ_in_size(
     directory: Path, file: Path, shape: tuple[int, ...], others: tuple[int, ...]
 ) -> SizesDifferError:
+    """The error that names a picture of another shape than the others have."""
     side = min(*shape[:2], *others[:2])
     return SizesDifferError(
         f"the pictures of {printable(directory)} differ in size "

@@ -43,7 +43,7 @@ def read(file: Path) -> dict[str, Split]:
         ) from error
     if "train_images" not in arrays:
         raise UserError(
-            f"{printable(file)} holds {', '.join(sorted(names)) or 'no arrays'}: expected "
+            f"{printable(file)} holds {', '.join(map(printable, sorted(names))) or 'no arrays'}: expected "
             f"{', '.join(_KEYS)} (all but the first optional); save them under these names with "
             "np.savez"
         )

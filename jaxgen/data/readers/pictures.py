@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from jaxgen.data.resizing import Square, draft, resized
 
@@ -64,6 +64,19 @@ def decode_picture(file: Path, target: Square | None) -> Picture:
             paper = Image.new("RGBA", upright.size, "white")
             upright = Image.alpha_composite(paper, upright)
         return Picture(np.asarray(resized(upright.convert("RGB"), target)), frames_left)
+
+
+def picture_shape(file: Path) -> tuple[int, int, int]:
+    """The shape of `decode_picture` without a target, from the header of the file alone.
+
+    Raises:
+      Exception: as `decode_picture`, where the header is damaged.
+    """
+    with Image.open(file, formats=_formats()) as image:
+        check_size(image)
+        width, height = image.size
+        on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        return (width, height, 3) if on_its_side else (height, width, 3)
 
 
 def check_size(image: Image.Image) -> None:

@@ -2,22 +2,19 @@
 
 import hashlib
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxgen._files import expanded, home, list_directory, one_line_errors, printable, reason
+from jaxgen._files import expanded, home, list_directory, one_line_errors, printable
 from jaxgen.data.readers.decoding import SizesDiffer, decode_images
+from jaxgen.data.readers.prepared_info import Opened, damaged, open_set
 from jaxgen.data.readers.records import parse_example, read_records
 from jaxgen.data.resizing import SizesDifferError, Square
 from jaxgen.data.storage import cache
 from jaxgen.errors import UserError
 from jaxgen.types import Split
-
-# The sets whose builders key each example by its place in the original files.
-_KEYED_BY_INDEX = frozenset({"mnist", "fashion_mnist", "kmnist", "binarized_mnist"})
 
 
 def default_dir() -> Path:
@@ -85,26 +82,19 @@ def read(path: Path, target: Square | None = None) -> dict[str, Split]:
     Raises:
       UserError: the set holds no images, images of several sizes or types, or is damaged.
     """
-    import tensorflow_datasets as tfds
-
-    try:
-        _check_feature_classes(path)
-        info: Any = tfds.builder_from_directory(path).info
-    except Exception as error:
-        raise _damaged(path, error) from error
-    image_key, label_key = _keys(path, info)
-    channels = info.features[image_key].shape[-1]
+    opened = open_set(path)
+    info, image_key, label_key = opened.info, opened.image_key, opened.label_key
     splits = {}
     for name, split in info.splits.items():
         try:
             images, labels = _read_examples(split, info.file_format.value, image_key, label_key)
-            pixels = decode_images(images, channels, target)
+            pixels = decode_images(images, opened.channels, target)
         except SizesDiffer as error:
             raise SizesDifferError(f"the images of {printable(path)} {error}") from error
         except Exception as error:
-            raise _damaged(f"split {name!r} of {printable(path)}", error) from error
+            raise damaged(f"split {name!r} of {printable(path)}", error) from error
         numbers = np.asarray(labels, np.int32) if label_key else None
-        splits[name] = _as_published(info, name, Split(pixels, numbers))
+        splits[name] = _as_published(opened, name, Split(pixels, numbers))
     shapes = sorted({split.images.shape[1:] for split in splits.values()})
     if len(shapes) > 1:
         raise SizesDifferError(f"the images of {printable(path)} {SizesDiffer(shapes)}")
@@ -126,35 +116,19 @@ def _read_examples(
     return images, labels
 
 
-def _as_published(info: Any, name: str, split: Split) -> Split:
+def _as_published(opened: Opened, name: str, split: Split) -> Split:
     """A split with the order, the range and the orientation of the original files."""
     pixels, numbers = split
-    if info.name == "binarized_mnist":  # kept there as 0 and 1
+    if opened.info.name == "binarized_mnist":  # kept there as 0 and 1
         pixels *= np.uint8(255)
-    if info.name == "emnist":
+    if opened.info.name == "emnist":
         pixels = np.ascontiguousarray(pixels.swapaxes(1, 2))
-    if info.name in _KEYED_BY_INDEX and not info.disable_shuffling:
-        place = _places(name, len(pixels))
+    if opened.in_order_of_hash:
+        place = places(name, len(pixels))
         pixels[place] = pixels.copy()
         if numbers is not None:
             numbers[place] = numbers.copy()
     return Split(pixels, numbers)
-
-
-def _check_feature_classes(path: Path) -> None:
-    """Refuses features.json where it names a class of another package, which would be imported."""
-    text = (path / "features.json").read_text(encoding="utf-8")
-    for name in re.findall(r'"pythonClassName"\s*:\s*"([^"]*)"', text):
-        if not name.startswith("tensorflow_datasets."):
-            raise ValueError(
-                f"features.json names {name}, which is no class of tensorflow_datasets"
-            )
-
-
-def _damaged(what: Any, error: Exception) -> UserError:
-    return UserError(
-        f"cannot read {what}: {reason(error)}; prepare the set again or choose another"
-    )
 
 
 def _prepared(name: str, data_dir: Path, inside: Path) -> list[Path]:
@@ -188,25 +162,7 @@ def _numbers(version: str) -> list[int]:
     return [int(word) for word in words] if decimal else []
 
 
-def _keys(path: Path, info: Any) -> tuple[str, str | None]:
-    """The names of the image feature, and of the class label if the set has one."""
-    from tensorflow_datasets import features
-
-    kinds = dict(info.features.items()) if isinstance(info.features, features.FeaturesDict) else {}
-    images = [key for key, kind in kinds.items() if type(kind) is features.Image]
-    labels = [key for key, kind in kinds.items() if isinstance(kind, features.ClassLabel)]
-    supervised = info.supervised_keys or ()
-    images = [key for key in images if key in supervised] or images
-    labels = [key for key in labels if key in supervised] or labels
-    if len(images) != 1 or kinds[images[0]].np_dtype != np.uint8:
-        raise UserError(
-            f"{path} is no set of 8-bit images: expected one image feature, it has "
-            f"{', '.join(kinds) or 'none'}; choose an image set"
-        )
-    return images[0], labels[0] if len(labels) == 1 else None
-
-
-def _places(split: str, num_examples: int) -> np.ndarray:
+def places(split: str, num_examples: int) -> np.ndarray:
     """Place in the original files of each example, in the order tensorflow-datasets writes them."""
     salted = hashlib.md5(split.encode())
 

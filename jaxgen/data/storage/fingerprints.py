@@ -1,11 +1,17 @@
 """A digest of the content of a data set, independent of how it was loaded."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from jaxgen._files import one_line_errors
+from jaxgen.data.parallel import map_pictures
 from jaxgen.types import Split
+
+BY_CONTENT, BY_TIME = "files:", "times:"  # what the fingerprints of streamed sets begin with
 
 
 def fingerprint(splits: Mapping[str, Split]) -> str:
@@ -24,3 +30,33 @@ def fingerprint(splits: Mapping[str, Split]) -> str:
                 digest.update(f"{name} {field} {little.str} {array.shape}\n".encode())
                 digest.update(np.ascontiguousarray(array, little).data)
     return digest.hexdigest()[:32]
+
+
+def fingerprint_of_files(
+    files: Sequence[tuple[str, Path]], arrangement: Any, *, fast: bool = False
+) -> str:
+    """Digest of the files of a streamed set, each read once; after "files:" 32 digits.
+
+    Args:
+      files: a name, which stays when the set is moved, and the path of each, in order.
+      arrangement: what else decides which images come in which order; with a stable `repr`.
+      fast: of their names, sizes and times, without reading them; after "times:".
+
+    Raises:
+      UserError: a file cannot be read.
+    """
+
+    def describe(item: tuple[str, Path]) -> str:
+        name, path = item
+        with one_line_errors("read", path, "restore it, or delete it for good"):
+            stat = path.stat()
+            if fast:
+                return repr((name, stat.st_size, stat.st_mtime_ns))
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        return repr((name, stat.st_size, content))
+
+    digest = hashlib.sha256(repr(arrangement).encode())
+    for line in map_pictures(describe, files, "reading files"):
+        digest.update(f"{line}\n".encode())
+    return (BY_TIME if fast else BY_CONTENT) + digest.hexdigest()[:32]
