@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import runs, systems
+from jaxgen import data, runs, systems
 from jaxgen.evaluation import classifiers, latents
 from jaxgen.models import losses
 from jaxgen.visualization import grids
 
 NOISE_SCALE = 0.5  # of the added noise, in standard deviations of the prior
 CLASSIFIER_EPOCHS, CLASSIFIER_BATCH_SIZE = 3, 64
+CLASSIFIER_IMAGES = 60_000  # at most, of a data set that is streamed
 
 
 def main() -> None:
@@ -59,7 +60,7 @@ def main() -> None:
 
 def train_classifier(run: runs.Run):
     """A function from images to the labels a classifier gives them, or to none without labels."""
-    train = run.dataset.train
+    train = data.first_in_memory(run.dataset, CLASSIFIER_IMAGES).train
     if train.labels is None:
         run.note("no labels to train a classifier on: the walks stay without captions")
         return lambda walk: [""] * len(walk)

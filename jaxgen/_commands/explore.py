@@ -30,11 +30,13 @@ class Explore:
 
         from jaxgen import runs
         from jaxgen._commands.pages import write_page
+        from jaxgen.data import first_in_memory
+        from jaxgen.runs.evaluating import MAX_STREAMED
         from jaxgen.visualization.explorations import explore
         from jaxgen.visualization.explorer import explorer_page
 
         run = runs.load(self.workdir, self.which)
-        data = run.dataset
+        data = first_in_memory(run.dataset, MAX_STREAMED)
         learned = f"{run.config['system'] or run.workdir.name} on {data.name}"
         exploration = explore(
             run.learner,

@@ -31,7 +31,7 @@ def agreement(network: FeatureNetwork, split: Split) -> float | None:
     if split.labels is None:
         return None
     chosen = np.random.default_rng(0).permutation(len(split.images))[:NUM_COMPARED]
-    probabilities = network.apply(split.images[chosen]).probabilities
+    probabilities = network.apply(np.asarray(split.images[chosen])).probabilities
     if probabilities is None:
         return None
     return float(np.mean(probabilities.argmax(axis=1) == split.labels[chosen]))

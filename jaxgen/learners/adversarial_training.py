@@ -153,6 +153,7 @@ def _learner(
         num_classes=model.num_classes,
         images_per_step=training.images_per_step,
         batch_size=training.batch_size,
+        fills_last_step=True,
         skipping_nonfinite=lambda: _learner(training, skipping_nonfinite(one_step), options_of),
         **functions_of_state(model, expected, lambda state: state.variables("generator")),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from jaxgen import evaluation
+from jaxgen import data, evaluation
 from jaxgen._files import one_line_errors, replacing
 from jaxgen.learners import with_averaged_generator
 from jaxgen.runs.keys import purpose_key
@@ -15,6 +15,7 @@ from jaxgen.types import Dataset, Split
 from jaxgen.visualization import grids
 
 PARTIAL = "evaluation-partial.npz"
+MAX_STREAMED = 10_000  # training images that samples are compared with, where they are streamed
 
 
 def evaluate_run(
@@ -29,7 +30,8 @@ def evaluate_run(
     """Evaluates a run and writes evaluation.json and images/nearest.png into its folder.
 
     An interrupted evaluation continues where it stopped. Random choices derive from the run's
-    seed; a generator of which the run keeps a moving average is evaluated as that average.
+    seed; samples are compared with the first 10,000 training images where these are streamed; a
+    generator of which the run keeps a moving average is evaluated as that average.
 
     Args:
       run: from `load` or `fit`.
@@ -51,11 +53,13 @@ def evaluate_run(
     state = with_averaged_generator(run.state) if averaged else run.state
     partial = run.workdir / PARTIAL
     remedy = "make room there, or allow writing"
+    streamed = data.is_streamed(run.dataset)
+    seen = data.first_in_memory(_trained_on(run.dataset, run.config["num_examples"]), MAX_STREAMED)
     with _Bars() as bars, one_line_errors("write to", run.workdir, remedy):
         result = evaluation.evaluate(
             run.learner,
             state,
-            _trained_on(run.dataset, run.config["num_examples"]),
+            seen,
             key,
             num_samples=num_samples,
             num_images=num_images,
@@ -71,6 +75,7 @@ def evaluate_run(
             "seed": run.config["seed"],
             "epoch": len(run.history),
             **({"generator": "moving average"} if averaged else {}),
+            **({"training_images_compared": len(seen.train.images)} if streamed else {}),
             **result.report,
         }
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"

@@ -17,8 +17,8 @@ from jaxgen.types import Learner
 
 DATA_HELP = (
     "data set: auto (MNIST if it can be had, else drawn glyphs), mnist, fashion_mnist, kmnist, "
-    "binarized_mnist, glyphs, tfds:NAME (any tensorflow-datasets image set), idx:DIR, folder:DIR "
-    "or npz:FILE"
+    "binarized_mnist, glyphs, tfds:NAME (any tensorflow-datasets image set), idx:DIR, folder:DIR, "
+    "npy:DIR or npz:FILE"
 )
 
 
@@ -43,6 +43,8 @@ class CommandLine:
       overwrite: whether to delete what workdir holds.
       hyperparameters: the system's keyword arguments; image_shape and num_steps are None until
         the data are known.
+      stream: whether training images are read while they are used; where not, the memory decides.
+      fast_fingerprint: whether the files of a streamed set are known by their times alone.
       place: where this process stands among those of the run.
       extra: the values of flags that only this command has.
     """
@@ -62,6 +64,8 @@ class CommandLine:
     init_from: Path | None = None
     validation_fraction: float = 0.0
     on_nonfinite: str = "stop"
+    stream: bool = False
+    fast_fingerprint: bool = False
     place: Place = SINGLE
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -144,6 +148,20 @@ def _common_flags(workdir: Path, dataset: str, num_epochs: int) -> list[tuple[st
             "the system was published at where they differ in size)",
         ),
         _flag("fit", Fit, "crop", "how an image becomes square: crop the middle out, or squash it"),
+        _flag(
+            "stream",
+            bool,
+            False,
+            "read training images from disk while they are used (default: where they would take "
+            "more than half of the available memory)",
+        ),
+        _flag(
+            "fast_fingerprint",
+            bool,
+            False,
+            "know the files of a streamed set by their names, sizes and times, without reading "
+            "them at the start",
+        ),
         _flag("num_epochs", int, num_epochs, "passes over the training images, in all"),
         _flag("num_examples", int | None, None, "train on the first so many images only"),
         _flag("seed", int, 0, "where every random choice of the run comes from"),

@@ -12,6 +12,7 @@ import jax
 
 from jaxgen import data, systems
 from jaxgen._files import expanded, printable
+from jaxgen.data.storage.fingerprints import BY_TIME
 from jaxgen.errors import UserError
 from jaxgen.runs.checkpoints import Checkpoint, Checkpoints
 from jaxgen.runs.recorded import damaged, read_config, read_history
@@ -51,6 +52,7 @@ class TrainedRun:
           UserError: they are not to be had, or not the ones that the run was trained on.
         """
         config = self.config
+        options = streaming_of(config)
         try:
             dataset = data.load(
                 config["dataset"],
@@ -58,6 +60,7 @@ class TrainedRun:
                 resolution=config.get("resolution"),
                 fit=config.get("fit", "crop"),
                 seed=config["seed"],
+                **options,
             )
         except UserError as error:
             raise UserError(f"cannot load the data of {printable(self.workdir)}: {error}") from None
@@ -67,6 +70,15 @@ class TrainedRun:
                 f"under {config['dataset']}: restore them"
             )
         return data.with_validation(dataset, config.get("validation_fraction", 0.0))
+
+
+def streaming_of(config: Mapping[str, Any]) -> dict[str, bool]:
+    """The arguments of `data.load` that stream the data of a run as they were."""
+    fingerprint = str(config.get("dataset_fingerprint"))
+    return {
+        "stream": bool(config.get("stream")),
+        "fast_fingerprint": fingerprint.startswith(BY_TIME),
+    }
 
 
 def load(

@@ -17,12 +17,13 @@ from jaxgen.runs.devices import Devices
 from jaxgen.runs.evaluating import evaluate_run
 from jaxgen.runs.evaluation_tables import table_of_run
 from jaxgen.runs.events import TensorBoard
+from jaxgen.runs.feeding import labels_of
 from jaxgen.runs.keys import indexed_key
 from jaxgen.runs.loading import TrainedRun
 from jaxgen.runs.reporting import CompileSeconds, epoch_line, headline, short, summary
 from jaxgen.runs.reports import LiveReport, write_report
 from jaxgen.runs.saving import Settings
-from jaxgen.runs.trainer import Trainer, labels_of
+from jaxgen.runs.trainer import Trainer
 from jaxgen.runs.training import Watch
 from jaxgen.runs.workdir import Workdir
 from jaxgen.types import Array, Dataset, Learner, PyTree
@@ -230,7 +231,8 @@ class Run:
         if kind is None:
             about = {"system": self.config["system"], "dataset": self.dataset.name}
             timings = self._trainer.seconds(), self._compile_seconds.total
-            self._workdir.write_summary(about | summary(self.history, *timings))
+            about |= summary(self.history, *timings) | self._trainer.feeding.summary()
+            self._workdir.write_summary(about)
             if self._settings.evaluate:
                 self._evaluate()
             write_report(self.workdir)

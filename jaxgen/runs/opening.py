@@ -164,6 +164,7 @@ def configuration(
         **(origin or {}),
         **_recordable(hyperparameters or {}),
         "image_shape": learner.image_shape,
+        **({"stream": True} if data.is_streamed(dataset) else {}),
         **(initial_weights or {}),
         # Where it is the default it is left out, as in runs of earlier versions.
         **({"on_nonfinite": on_nonfinite} if on_nonfinite != "stop" else {}),

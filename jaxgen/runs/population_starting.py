@@ -23,7 +23,7 @@ from jaxgen.types import Learner
 
 # Flags of a single run.
 WITHOUT = ("init_from", "pictures", "checkpoint_every", "keep", "keep_best", "on_nonfinite")
-WITHOUT += ("devices", "validation_fraction", *Place._fields)
+WITHOUT += ("stream", "fast_fingerprint", "devices", "validation_fraction", *Place._fields)
 
 
 class TrainedPopulation(NamedTuple):

@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxgen import _checks
 from jaxgen._files import expanded, writing
+from jaxgen.data import is_streamed
 from jaxgen.errors import UserError
 from jaxgen.learners import population
 from jaxgen.runs._population_members import Member
@@ -77,6 +78,11 @@ def fit_population(
         raise UserError(f"expected different seeds, at least one, got {list(seeds)}")
     for seed in seeds:
         _checks.whole_number("--seed", seed, 0, MAX_SEED)
+    if is_streamed(dataset):
+        raise UserError(
+            f"expected {dataset.name} in memory to train a population, got it streamed: make it "
+            "smaller (--resolution), or train one run after another"
+        )
     points = _points(hyperparameters or {})
     chosen = list(product(points, seeds))
     numbers = {name: np.array([point[name] for point, _ in chosen]) for name in points[0]}

@@ -46,7 +46,7 @@ class LiveReport:
     def __init__(self, folder: Path, images: np.ndarray):
         self._folder = folder
         self._next = 0.0
-        row = images[:NUM_DATA_IMAGES]
+        row = np.asarray(images[:NUM_DATA_IMAGES])
         grids.save(folder / DATA_PICTURE, grids.grid(row, columns=len(row)))
 
     def update(self) -> None:

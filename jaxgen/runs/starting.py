@@ -5,13 +5,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from jaxgen import _checks, data
+from jaxgen._files import expanded
 from jaxgen.errors import UserError
 from jaxgen.runs import flags, processes
 from jaxgen.runs.backend import keep_compiled_programs, keep_no_compiled_programs
 from jaxgen.runs.console import in_notebook
 from jaxgen.runs.devices import provide
+from jaxgen.runs.loading import streaming_of
 from jaxgen.runs.loop import Run
 from jaxgen.runs.opening import count_examples, open_run
+from jaxgen.runs.recorded import read_config
 from jaxgen.types import Dataset, Learner
 
 
@@ -121,14 +124,28 @@ def _load(asked: flags.CommandLine, system: Callable[..., Learner]) -> tuple[Dat
             "leave --image-shape out"
         )
 
+    streaming = _streaming(asked)
+
     def load(resolution: int | None) -> tuple[Dataset, int | None]:
-        options = {"resolution": resolution, "fit": asked.fit, "seed": asked.seed}
+        options = {"resolution": resolution, "fit": asked.fit, "seed": asked.seed, **streaming}
         return data.load(asked.dataset, asked.data_dir, **options), resolution
 
     try:
         return load(asked.resolution)
     except data.SizesDifferError:
         return load(_published_size(system) if shape is None else shape[0])
+
+
+def _streaming(asked: flags.CommandLine) -> dict[str, Any]:
+    """How `data.load` is to read the data: a run that resumes reads them as before."""
+    folder = expanded(asked.workdir)
+    if (folder / "config.json").is_file() and not asked.overwrite:
+        recorded = streaming_of(read_config(folder))
+        return {
+            "stream": asked.stream or recorded["stream"],
+            "fast_fingerprint": asked.fast_fingerprint or recorded["fast_fingerprint"],
+        }
+    return {"stream": asked.stream or None, "fast_fingerprint": asked.fast_fingerprint}
 
 
 def _published_size(system: Callable[..., Learner]) -> int:

@@ -12,6 +12,7 @@ from jaxgen._process import deferred, raise_if_interrupted
 from jaxgen.errors import UserError
 from jaxgen.runs import processes
 from jaxgen.runs.devices import Devices
+from jaxgen.runs.feeding import feeding, labels_of
 from jaxgen.runs.reporting import named
 from jaxgen.runs.saving import Saving, Settings, broken_message
 from jaxgen.runs.training import (
@@ -28,7 +29,7 @@ from jaxgen.types import Array, Dataset, Learner, PyTree, Split
 
 
 class Trainer:
-    """A learner, its data on the device, and how far it has come.
+    """A learner, what it is fed with, and how far it has come.
 
     Args:
       learner: what is trained.
@@ -43,6 +44,8 @@ class Trainer:
     Attributes:
       progress: the state and what was done.
       num_steps: of an epoch.
+      num_images: training images.
+      feeding: what the steps are fed with.
       test: the test split, its images on one device.
     """
 
@@ -65,8 +68,8 @@ class Trainer:
         self._keep_best = settings.keep_best
         self._pace = Pace()
         self.num_steps = -(-num_examples // learner.images_per_step)
-        self._images = devices.put(dataset.train.images[:num_examples])
-        self._labels = devices.put(labels_of(learner, dataset.train.labels, num_examples))
+        self.num_images = num_examples
+        self.feeding = feeding(learner, dataset.train, num_examples, devices)
         self._held_out = {
             name: Split(devices.put(dataset.splits[name].images), dataset.splits[name].labels)
             for name in held_out
@@ -115,11 +118,6 @@ class Trainer:
     def state(self) -> PyTree:
         """The newest state, on one device."""
         return self._devices.one_copy(self.progress.state)
-
-    @property
-    def num_images(self) -> int:
-        """Training images."""
-        return len(self._images)
 
     def seconds(self) -> float:
         """Of the run, over all its processes."""
@@ -195,9 +193,7 @@ class Trainer:
         # The state is donated: its successor has to be in place.
         with deferred(), self._devices.context():
             self._donated = True
-            state, steps = self._learner.epoch(
-                before.state, self._images, key, start=start, stop=stop, **self._labels
-            )
+            state, steps = self.feeding.train(before.state, key, start, stop)
             self.progress = before._replace(state=state, pending=(start, stop, steps))
             self._donated = False
         wait_until_ready(steps)
@@ -224,12 +220,3 @@ class Trainer:
 
     def _timed(self) -> Progress:
         return self.progress._replace(seconds=self.seconds())
-
-
-def labels_of(
-    learner: Learner, labels: np.ndarray | None, count: int | None = None
-) -> dict[str, Any]:
-    """The first `count` labels as a keyword argument, where the learner is conditional."""
-    if labels is None or not learner.num_classes:
-        return {}
-    return {"labels": jax.device_put(labels[:count])}

@@ -86,8 +86,11 @@ class Learner(NamedTuple):
       skipping_nonfinite: () -> the same learner, whose steps leave out an update where a metric or
         the new state is not finite. The metric "skipped" is 1 in such a step; its other metrics
         are what it found, and its num_images is 0.
+      fills_last_step: whether the last step of `epoch` is filled up with images of the first; else
+        it takes the images that are left.
 
-    From `sample` on a field is None where the model has no such function: see `require`.
+    From `sample` to `skipping_nonfinite` a field is None where the model has no such function:
+    see `require`.
     """
 
     init: InitFunction
@@ -106,6 +109,7 @@ class Learner(NamedTuple):
     density: Density | None = None
     log_weights: LogWeightsFunction | None = None
     skipping_nonfinite: "Callable[[], Learner] | None" = None
+    fills_last_step: bool = False
 
     def require(self, name: str) -> Any:
         """The optional function of that name.
