@@ -40,7 +40,8 @@ def assert_same(name: str, data_dir: Path | None = None, **options: Any) -> data
     """Compares a streamed set with the one in memory; gives the lazy images."""
     whole = data.load(name, data_dir, stream=False, **options)
     streamed = data.load(name, data_dir, stream=True, **options)
-    assert data.is_streamed(streamed) and not data.is_streamed(whole)
+    assert data.is_streamed(streamed)
+    assert not data.is_streamed(whole)
     assert streamed.splits.keys() == whole.splits.keys()
     for split, (images, labels) in whole.splits.items():
         lazy = streamed.splits[split]
@@ -51,7 +52,8 @@ def assert_same(name: str, data_dir: Path | None = None, **options: Any) -> data
         if labels is None:
             assert lazy.labels is None
         else:
-            assert lazy.labels is not None and lazy.labels.dtype == np.int32
+            assert lazy.labels is not None
+            assert lazy.labels.dtype == np.int32
             np.testing.assert_array_equal(lazy.labels, labels)
     data.check(streamed)
     found: Any = streamed.train.images
@@ -132,7 +134,9 @@ def test_what_is_selected_is_not_read():
 
     images = data.LazyImages(image, (10, 2, 2, 1))
     some = images[2:8][np.array([True, False, True, True, False, True])]
-    assert some.shape == (4, 2, 2, 1) and len(some) == 4 and read == []
+    assert some.shape == (4, 2, 2, 1)
+    assert len(some) == 4
+    assert read == []
     assert np.asarray(some[np.array([3, 0])])[:, 0, 0, 0].tolist() == [7, 2]
     assert some[1][0, 0, 0] == 4
     assert sorted(read) == [2, 4, 7]
@@ -210,8 +214,29 @@ class TestMemory:
     def test_held_out_images_have_to_fit(self, tmp_path, monkeypatch):
         np.save(tmp_path / "images.npy", np.zeros((40, 5, 5), np.uint8))
         monkeypatch.setattr(memory, "available", lambda: 150)
-        with pytest.raises(UserError, match="the split test of npy:.* would take 0 MB"):
+        with pytest.raises(UserError, match=r"the split test of npy:.* would take 0 MB"):
             data.load(f"npy:{tmp_path / 'images.npy'}")
+
+    @pytest.mark.parametrize("version", [0, 1])
+    def test_the_limit_of_a_container(self, version, tmp_path, monkeypatch):
+        contents = ["5000\n", "3000\n", "anon 1\ninactive_file 900\n"]
+        for name, content in zip(memory._GROUP_FILES[version], contents, strict=True):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(content)
+        monkeypatch.setattr(memory, "_GROUP", tmp_path)
+        assert memory.available() == 5000 - (3000 - 900)
+        (tmp_path / memory._GROUP_FILES[version][0]).write_text("max\n")
+        assert (memory.available() or 0) > 10**6
+
+    def test_without_grain(self, tmp_path, monkeypatch, capsys):
+        np.save(tmp_path / "images.npy", np.zeros((40, 5, 5), np.uint8))
+        name = f"npy:{tmp_path / 'images.npy'}"
+        monkeypatch.setattr(memory, "_has_grain", lambda: False)
+        monkeypatch.setattr(memory, "available", lambda: 1500)
+        assert not data.is_streamed(data.load(name))
+        assert "more than 50%: pip install 'jaxgen[stream]'" in capsys.readouterr().err
+        with pytest.raises(UserError, match="expected grain to stream npy"):
+            data.load(name, stream=True)
 
     def test_what_is_available_is_known_here(self):
         assert 0 < (memory.available() or 0) < 2**50

@@ -1,5 +1,6 @@
 """Whether a data set fits into memory."""
 
+import importlib.util
 from pathlib import Path
 
 from jaxgen.data.notices import say
@@ -8,7 +9,12 @@ from jaxgen.errors import UserError
 # Of the available memory, what decoded images may take: on a CPU they are there twice while they
 # are copied to the device, and training needs the rest.
 SHARE = 0.5
+_REMEDY = "pip install 'jaxgen[stream]' to read them while training"
 _GROUP = Path("/sys/fs/cgroup")
+_GROUP_FILES = (  # limit, usage and statistics of the two versions of control groups
+    ("memory.max", "memory.current", "memory.stat"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+)
 
 
 def available() -> int | None:
@@ -21,12 +27,19 @@ def available() -> int | None:
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
     except (OSError, StopIteration, ValueError, IndexError):
         return None
+    return min([free, *(left for names in _GROUP_FILES if (left := _left_in_group(*names)))])
+
+
+def _left_in_group(limit: str, usage: str, statistics: str) -> int | None:
+    """Bytes below the limit of the control group; None without one."""
     try:
-        limit = int((_GROUP / "memory.max").read_text())
-        used = int((_GROUP / "memory.current").read_text())
-    except (OSError, ValueError):  # no control groups, or no limit
-        return free
-    return min(free, max(0, limit - used))
+        used = int((_GROUP / usage).read_text())
+        fields = dict(line.split() for line in (_GROUP / statistics).read_text().splitlines())
+        # What is kept of files is given up before anything else.
+        used -= int(fields["inactive_file"])
+        return max(1, int((_GROUP / limit).read_text()) - used)
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def exceeds_share(num_bytes: int) -> bool:
@@ -42,17 +55,32 @@ def to_be_streamed(stream: bool | None, name: str, num_bytes: int) -> bool:
       stream: what was asked for; None to decide by the memory.
       name: of the data set.
       num_bytes: of the decoded images.
+
+    Raises:
+      UserError: it was asked for, and grain is not installed.
     """
+    if stream:
+        _check_grain(name)
     if stream is not None:
         return stream
     if not exceeds_share(num_bytes):
         return False
-    free = available() or 0
+    can = _has_grain()
+    then = "they are read while training, as with --stream" if can else _REMEDY
     say(
-        f"{name}: the images would take {_size(num_bytes)} of {_size(free)} of available memory, "
-        f"more than {SHARE:.0%}: they are read while training, as with --stream"
+        f"{name}: the images would take {_size(num_bytes)} of {_size(available() or 0)} of "
+        f"available memory, more than {SHARE:.0%}: {then}"
     )
-    return True
+    return can
+
+
+def _has_grain() -> bool:
+    return importlib.util.find_spec("grain") is not None
+
+
+def _check_grain(name: str) -> None:
+    if not _has_grain():
+        raise UserError(f"expected grain to stream {name}, found none: {_REMEDY}")
 
 
 def check_held_out(name: str, split: str, num_bytes: int) -> None:

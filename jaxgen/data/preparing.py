@@ -61,7 +61,7 @@ def load_prepared(
 
 def _to_be_streamed(name: str, path: Path, target: Square | None, streaming: Streaming) -> bool:
     if streaming.stream is not None:
-        return streaming.stream
+        return streaming.wanted(name, 0)
     # Asking tensorflow-datasets takes seconds; images shrink to a hundredth at the most.
     if not streaming.may_exceed(_MOST_SHRUNK * sum(f.stat().st_size for f in path.iterdir())):
         return False

@@ -42,8 +42,9 @@ def read(file: Path) -> dict[str, Split]:
             f"cannot read {printable(file)}: {reason(error)}; write it again with np.savez"
         ) from error
     if "train_images" not in arrays:
+        found = ", ".join(map(printable, sorted(names))) or "no arrays"
         raise UserError(
-            f"{printable(file)} holds {', '.join(map(printable, sorted(names))) or 'no arrays'}: expected "
+            f"{printable(file)} holds {found}: expected "
             f"{', '.join(_KEYS)} (all but the first optional); save them under these names with "
             "np.savez"
         )
