@@ -116,20 +116,21 @@ def _read_ahead(
 ) -> Iterator[Batch]:
     import grain
 
-    def read(index: int) -> np.ndarray:
-        return images[index]
+    def rows_of(number: int) -> np.ndarray:
+        return order[number * batch_size : (number + 1) * batch_size]
 
-    batches = grain.MapDataset.source(order.tolist()).map(read).batch(batch_size)
+    def read(number: int) -> np.ndarray:
+        return np.stack([images[int(row)] for row in rows_of(number)])
+
+    # An element is a batch: grain's work on each element is then small.
+    batches = grain.MapDataset.range(start, -(-len(order) // batch_size)).map(read)
     options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_BATCHES_AHEAD)
     waiting: Batch | None = None
-    for index, pixels in enumerate(
-        batches.slice(slice(start, None)).to_iter_dataset(options), start
-    ):
-        rows = order[index * batch_size : (index + 1) * batch_size]
+    for index, pixels in enumerate(batches.to_iter_dataset(options), start):
         batch = Batch(
             index,
             put(pixels),
-            None if labels is None else put(labels[rows].astype(np.int32)),
+            None if labels is None else put(labels[rows_of(index)].astype(np.int32)),
             jax.random.fold_in(steps_key, index),
         )
         if waiting is not None:
