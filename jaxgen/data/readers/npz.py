@@ -42,18 +42,23 @@ def read(file: Path) -> dict[str, Split]:
             f"cannot read {printable(file)}: {reason(error)}; write it again with np.savez"
         ) from error
     if "train_images" not in arrays:
-        found = ", ".join(map(printable, sorted(names))) or "no arrays"
+        found = ", ".join(map(_shown, sorted(names))) or "no arrays"
         raise UserError(
             f"{printable(file)} holds {found}: expected "
             f"{', '.join(_KEYS)} (all but the first optional); save them under these names with "
             "np.savez"
         )
     if ignored := sorted(names.keys() - set(_KEYS)):
-        say(f"{printable(file)}: left out {', '.join(map(printable, ignored))}")
+        say(f"{printable(file)}: left out {', '.join(map(_shown, ignored))}")
     try:
         return make_splits(**arrays)
     except UserError as error:
         raise UserError(f"{printable(file)}: {error}") from error
+
+
+def _shown(name: str) -> str:
+    """A name from a file, which may hold anything, in one line."""
+    return ascii(name)[1:-1]
 
 
 def _read_array(npz: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
