@@ -374,7 +374,7 @@ def test_a_second_signal_in_the_midst_of_a_step_saves_nothing_and_loses_nothing(
                 raise KeyboardInterrupt
             return found
 
-        run._trainer._learner = run.learner._replace(epoch=interrupted)
+        run._trainer.feeding._learner = run.learner._replace(epoch=interrupted)
         for _ in run.epochs():
             pass
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
