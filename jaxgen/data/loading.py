@@ -167,7 +167,7 @@ def _load_files(
     fast = streaming.fast_fingerprint
     if kind == "folder":
         parts = find_pictures(place)
-        if streaming.wanted(name, folder_stream.decoded_bytes(place, parts, target)):
+        if streaming.wanted(name, folder_stream.decoded_bytes(parts, target)):
             return streamed(name, *folder_stream.read(place, parts, target, seed, fast))
         source = folder.source(place, parts, target, seed)
         return cached(name, source, lambda: folder.read(place, parts, target, seed))

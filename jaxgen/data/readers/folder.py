@@ -121,7 +121,7 @@ def _decode_all(
     """Images [N, H, W, 3], and which of them could be read, bool [N]."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on metadata that are not used
-        shape = first_shape(directory, files, target)
+        shape = _first_shape(directory, files, target)
         try:
             images = np.zeros((len(files), *shape), np.uint8)
         except MemoryError as error:
@@ -156,7 +156,7 @@ def _decode_all(
     return images, kept
 
 
-def first_shape(directory: Path, files: list[Path], target: Square | None) -> tuple[int, ...]:
+def _first_shape(directory: Path, files: list[Path], target: Square | None) -> tuple[int, ...]:
     """What `target` asks for, or the shape of the first picture that can be read."""
     if target is not None:
         return target.resolution, target.resolution, 3

@@ -14,7 +14,6 @@ from jaxgen.data.readers.folder import (
     arrange,
     classes_of,
     differ_in_size,
-    first_shape,
     labels_of,
 )
 from jaxgen.data.readers.pictures import decode_picture, picture_shape
@@ -79,12 +78,17 @@ def read(
     return splits, digest
 
 
-def decoded_bytes(directory: Path, parts: Mapping[str, Part], target: Square | None) -> int:
+def decoded_bytes(parts: Mapping[str, Part], target: Square | None) -> int:
     """What the decoded pictures would take, where the others are as large as the first."""
     number = sum(len(part.names) for part in parts.values())
-    folder, names = parts["train"]
-    shape = first_shape(directory, [folder / name for name in names], target)
-    return number * int(np.prod(shape))
+    if target is not None:
+        return number * 3 * target.resolution**2
+    for file in _Paths(parts["train"]):
+        try:
+            return number * int(np.prod(picture_shape(file)))
+        except Exception:  # `read` says what is wrong
+            continue
+    return 0
 
 
 class _Paths(Sequence[Path]):
