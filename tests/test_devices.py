@@ -14,6 +14,7 @@ from marks import slow_but
 from jaxgen import runs, systems
 from jaxgen.errors import UserError
 from jaxgen.learners.data_parallelism import check_divides
+from jaxgen.runs.devices import provide
 
 # Systems with small networks; 20 steps and, for VAEs, a last batch of 5 images. Behind BatchNorm
 # some gradients are 0 but for rounding. Adam divides them by their own size: one unit in the last
@@ -189,6 +190,35 @@ def test_a_thousand_steps_end(idx_folder, tmp_path, devices):
     words = ("--num-epochs", "200", "--no-pictures", "--devices", str(devices))
     train(tmp_path / "run", idx_folder, *words)
     assert runs.load(tmp_path / "run").history[-1]["step"] == 1000
+
+
+PARTS = """
+import jax, numpy as np
+jax.config.update("jax_num_cpu_devices", 4)
+from jaxgen.runs.devices import Devices
+devices, images = Devices(4), np.arange(24).reshape(12, 2)
+print([part.data.shape for part in devices.put_rows(images).addressable_shards])
+print([part.data.shape for part in devices.put_rows(images[:11]).addressable_shards])
+print([part.data.shape for part in devices.put({"a": images})["a"].addressable_shards])
+np.testing.assert_array_equal(devices.put_rows(images), images)
+np.testing.assert_array_equal(devices.one_copy(devices.put(images)), images)
+"""
+
+
+def test_each_device_has_its_part_of_the_training_images():
+    parts, uneven, whole = in_process(PARTS).splitlines()
+    assert parts == str([(3, 2)] * 4)
+    assert uneven == str([(11, 2)] * 4)
+    assert whole == str([(12, 2)] * 4)
+
+
+def test_more_accelerators_than_there_are_are_refused(monkeypatch):
+    class Device:
+        platform = "gpu"
+
+    monkeypatch.setattr("jaxgen.runs.devices.first_device", Device)
+    with pytest.raises(UserError, match=r"at most \d+ devices.*pass --devices \d+, or all"):
+        provide(64)
 
 
 def test_more_devices_than_a_process_has_are_refused(idx_folder, tmp_path):

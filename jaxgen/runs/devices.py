@@ -98,20 +98,27 @@ class Devices:
         """The arrays on every device."""
         if self._mesh is None:
             return jax.device_put(arrays)
-        everywhere = NamedSharding(self._mesh, PartitionSpec())
-        if jax.process_count() == 1:
-            return jax.device_put(arrays, everywhere)
+        return _placed(arrays, NamedSharding(self._mesh, PartitionSpec()))
 
-        def of_all_processes(array: Any) -> jax.Array:
-            values = np.asarray(array)
-            return jax.make_array_from_callback(
-                values.shape, everywhere, lambda index: values[index]
-            )
-
-        return jax.tree.map(of_all_processes, arrays)
+    def put_rows(self, rows: np.ndarray) -> jax.Array:
+        """An array of which each device has its part, where their number divides that of rows."""
+        if self._mesh is None or len(rows) % self.count:
+            return self.put(rows)
+        return _placed(rows, NamedSharding(self._mesh, PartitionSpec(BATCH_AXIS)))
 
     def one_copy(self, arrays: PyTree) -> PyTree:
         """The arrays as they are on the first device of this process, without a copy."""
         if self._mesh is None:
             return arrays
         return jax.tree.map(lambda x: x.addressable_data(0), arrays)
+
+
+def _placed(arrays: PyTree, sharding: NamedSharding) -> PyTree:
+    if jax.process_count() == 1:
+        return jax.device_put(arrays, sharding)
+
+    def of_all_processes(array: Any) -> jax.Array:
+        values = np.asarray(array)
+        return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
+
+    return jax.tree.map(of_all_processes, arrays)

@@ -46,7 +46,7 @@ class _InMemory:
         self, learner: Learner, images: np.ndarray, labels: np.ndarray | None, devices: Devices
     ):
         self._learner = learner
-        self._images = devices.put(images)
+        self._images = devices.put_rows(images)
         self._labels = {} if labels is None else {"labels": devices.put(labels)}
 
     def train(
