@@ -197,16 +197,22 @@ import jax, numpy as np
 jax.config.update("jax_num_cpu_devices", 4)
 from jaxgen.runs.devices import Devices
 devices, images = Devices(4), np.arange(24).reshape(12, 2)
-print([part.data.shape for part in devices.put_rows(images).addressable_shards])
-print([part.data.shape for part in devices.put_rows(images[:11]).addressable_shards])
-print([part.data.shape for part in devices.put({"a": images})["a"].addressable_shards])
-np.testing.assert_array_equal(devices.put_rows(images), images)
-np.testing.assert_array_equal(devices.one_copy(devices.put(images)), images)
+print([part.data.shape for part in devices.divided(images).addressable_shards])
+print([part.data.shape for part in devices.divided(images[:11]).addressable_shards])
+print([part.data.shape for part in devices.everywhere({"a": images})["a"].addressable_shards])
+print(devices.part(12), devices.part(11))
+batch, ragged = devices.put(images, 12), devices.put(images[:11], 11)
+assert [part.data.shape for part in batch.addressable_shards] == [(3, 2)] * 4
+np.testing.assert_array_equal(batch, images)
+np.testing.assert_array_equal(ragged, images[:11])
+np.testing.assert_array_equal(devices.divided(images), images)
+np.testing.assert_array_equal(devices.one_copy(devices.everywhere(images)), images)
 """
 
 
 def test_each_device_has_its_part_of_the_training_images():
-    parts, uneven, whole = in_process(PARTS).splitlines()
+    parts, uneven, whole, rows = in_process(PARTS).splitlines()
+    assert rows == "slice(0, 12, None) slice(0, 11, None)"
     assert parts == str([(3, 2)] * 4)
     assert uneven == str([(11, 2)] * 4)
     assert whole == str([(12, 2)] * 4)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxgen import runs
 from jaxgen.errors import UserError
@@ -21,6 +23,17 @@ RUN = """
 import sys
 from jaxgen import _commands, runs
 runs.command(lambda: _commands.run(sys.argv[1:]))
+"""
+# Counts the pictures that a process decodes.
+COUNTING = """
+import atexit, sys
+from jaxgen.data.readers import folder_stream
+count, original = [0], folder_stream.decode_picture
+def decode_picture(*args, **keywords):
+    count[0] += 1
+    return original(*args, **keywords)
+folder_stream.decode_picture = decode_picture
+atexit.register(lambda: print("pictures read:", count[0], file=sys.stderr))
 """
 SYSTEMS = {
     "vae_mnist": "--hidden-sizes 6 --latent-size 2 --batch-size 8",
@@ -89,6 +102,36 @@ def test_two_processes_train_what_one_does(name, idx_folder, tmp_path):
     assert_near(tmp_path / "two", tmp_path / "one", name)
     files = {path.name for path in (tmp_path / "one" / "images").iterdir()}
     assert {path.name for path in (tmp_path / "two" / "images").iterdir()} == files
+
+
+@pytest.mark.slow
+def test_each_process_reads_its_part_of_a_stream(tmp_path):
+    """Pictures are opened by the process whose devices need them, but for the ragged last batch."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 36), ("test", 8)):
+        (tmp_path / "set" / split / "a").mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / split / "a" / f"{i:03d}.png")
+    flags = ["--dataset", f"folder:{tmp_path / 'set'}", "--resolution", "8", "--batch-size", "8"]
+    flags += ["--channels", "4", "--no-pictures", "--num-epochs", "2", "--stream"]
+    code = COUNTING + RUN
+    port, processes_ = free_port(), []
+    for i in (0, 1, None):
+        words = [sys.executable, "-c", code, "train", "vae_flowers", *flags]
+        if i is not None:
+            words += ["--coordinator", f"127.0.0.1:{port}", "--num-processes", "2"]
+            words += ["--process-id", str(i)]
+        words += ["--workdir", str(tmp_path / ("one" if i is None else "two"))]
+        pipe = subprocess.PIPE
+        processes_.append(subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True))
+    results = [ended(process) for process in processes_]
+    assert [code for code, _, _ in results] == [0, 0, 0], [errors for _, _, errors in results]
+    read = [int(re.findall(r"pictures read: (\d+)", errors)[-1]) for _, _, errors in results]
+    # Of each epoch four batches of 8 are divided, and the last 4 images are not.
+    assert read[2] >= 2 * 36
+    assert read[0] == read[1] <= read[2] - 2 * 16
+    assert_near(tmp_path / "two", tmp_path / "one", "vae_flowers")
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """Batches of images that need not fit into memory, in the order of the in-memory ones."""
 
 import os
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -47,6 +47,30 @@ class Batch(NamedTuple):
     key: Array
 
 
+class Placing(Protocol):
+    """Where the rows of a batch are needed."""
+
+    def part(self, num_rows: int, /) -> slice:
+        """The rows that this process reads, of a batch of so many."""
+        ...
+
+    def put(self, rows: np.ndarray, num_rows: int, /) -> Array:
+        """What it has read, as the batch on the devices."""
+        ...
+
+
+class OneDevice:
+    """All rows on JAX's default device."""
+
+    def part(self, num_rows: int) -> slice:
+        """All of them."""
+        return slice(0, num_rows)
+
+    def put(self, rows: np.ndarray, num_rows: int) -> Array:
+        """The rows on the device."""
+        return jax.device_put(rows)
+
+
 def epoch_batches(
     images: Images,
     key: Array,
@@ -55,7 +79,7 @@ def epoch_batches(
     labels: np.ndarray | None = None,
     start: int = 0,
     fill_last: bool = False,
-    put: Callable[[np.ndarray], Any] = jax.device_put,
+    placing: Placing | None = None,
 ) -> Iterator[Batch]:
     """The batches of one epoch of a learner, read ahead by threads.
 
@@ -72,7 +96,8 @@ def epoch_batches(
       start: the first batch, to go on within an epoch.
       fill_last: fill the last batch up with images of the first: `learner.fills_last_step`. There
         may then be fewer images than in a batch.
-      put: array -> the array on the device or devices.
+      placing: which rows of a batch this process reads, and how they get to the devices; None for
+        all of them, on JAX's default device.
 
     Returns:
       An iterator over batches `start` and later. The next batch is on its way to the device while
@@ -102,7 +127,7 @@ def epoch_batches(
     order = np.asarray(jax.random.permutation(shuffle_key, number))
     if fill_last:
         order = np.resize(order, num_batches * batch_size)
-    return _read_ahead(images, order, steps_key, batch_size, labels, start, put)
+    return _read_ahead(images, order, steps_key, batch_size, labels, start, placing or OneDevice())
 
 
 def _read_ahead(
@@ -112,7 +137,7 @@ def _read_ahead(
     batch_size: int,
     labels: np.ndarray | None,
     start: int,
-    put: Callable[[np.ndarray], Any],
+    placing: Placing,
 ) -> Iterator[Batch]:
     import grain
 
@@ -120,17 +145,23 @@ def _read_ahead(
         return order[number * batch_size : (number + 1) * batch_size]
 
     def read(number: int) -> np.ndarray:
-        return np.stack([images[int(row)] for row in rows_of(number)])
+        rows = rows_of(number)
+        return np.stack([images[int(row)] for row in rows[placing.part(len(rows))]])
 
     # An element is a batch: grain's work on each element is then small.
     batches = grain.MapDataset.range(start, -(-len(order) // batch_size)).map(read)
     options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_BATCHES_AHEAD)
     waiting: Batch | None = None
     for index, pixels in enumerate(batches.to_iter_dataset(options), start):
+        rows = rows_of(index)
+        of_batch = None
+        if labels is not None:
+            of_part = labels[rows[placing.part(len(rows))]].astype(np.int32)
+            of_batch = placing.put(of_part, len(rows))
         batch = Batch(
             index,
-            put(pixels),
-            None if labels is None else put(labels[rows_of(index)].astype(np.int32)),
+            placing.put(pixels, len(rows)),
+            of_batch,
             jax.random.fold_in(steps_key, index),
         )
         if waiting is not None:

@@ -94,16 +94,35 @@ class Devices:
         """In which a learner divides its batches."""
         return nullcontext() if self._mesh is None else jax.set_mesh(self._mesh)
 
-    def put(self, arrays: PyTree) -> PyTree:
+    def part(self, num_rows: int) -> slice:
+        """The rows of a batch that the devices of this process need: see `put`."""
+        if num_rows % self.count:
+            return slice(0, num_rows)
+        of_process = num_rows // jax.process_count()
+        first = jax.process_index() * of_process
+        return slice(first, first + of_process)
+
+    def put(self, rows: np.ndarray, num_rows: int) -> jax.Array:
+        """The rows that `part` names as a batch that is divided among the devices.
+
+        A batch that cannot be divided evenly is on every device.
+        """
+        if self._mesh is None or num_rows % self.count:
+            return self.everywhere(rows)
+        divided = NamedSharding(self._mesh, PartitionSpec(BATCH_AXIS))
+        shape = (num_rows, *rows.shape[1:])
+        return jax.make_array_from_process_local_data(divided, rows, shape)
+
+    def everywhere(self, arrays: PyTree) -> PyTree:
         """The arrays on every device."""
         if self._mesh is None:
             return jax.device_put(arrays)
         return _placed(arrays, NamedSharding(self._mesh, PartitionSpec()))
 
-    def put_rows(self, rows: np.ndarray) -> jax.Array:
+    def divided(self, rows: np.ndarray) -> jax.Array:
         """An array of which each device has its part, where their number divides that of rows."""
         if self._mesh is None or len(rows) % self.count:
-            return self.put(rows)
+            return self.everywhere(rows)
         return _placed(rows, NamedSharding(self._mesh, PartitionSpec(BATCH_AXIS)))
 
     def one_copy(self, arrays: PyTree) -> PyTree:

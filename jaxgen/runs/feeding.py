@@ -46,8 +46,8 @@ class _InMemory:
         self, learner: Learner, images: np.ndarray, labels: np.ndarray | None, devices: Devices
     ):
         self._learner = learner
-        self._images = devices.put_rows(images)
-        self._labels = {} if labels is None else {"labels": devices.put(labels)}
+        self._images = devices.divided(images)
+        self._labels = {} if labels is None else {"labels": devices.everywhere(labels)}
 
     def train(
         self, state: PyTree, key: Array, start: int, stop: int
@@ -107,7 +107,7 @@ class _Stream:
                 labels=self._labels,
                 start=start,
                 fill_last=self._learner.fills_last_step,
-                put=self._devices.put,
+                placing=self._devices,
             )
         self._next = None  # until all steps are done
 

@@ -71,7 +71,9 @@ class Trainer:
         self.num_images = num_examples
         self.feeding = feeding(learner, dataset.train, num_examples, devices)
         self._held_out = {
-            name: Split(devices.put(dataset.splits[name].images), dataset.splits[name].labels)
+            name: Split(
+                devices.everywhere(dataset.splits[name].images), dataset.splits[name].labels
+            )
             for name in held_out
         }
         test = self._held_out["test"]
@@ -93,7 +95,7 @@ class Trainer:
         if described is not None:
             found = begun = restored(begun.state, described)
         state = processes.state_from_first(begun.state)
-        self.progress = begun._replace(state=self._devices.put(state))
+        self.progress = begun._replace(state=self._devices.everywhere(state))
         self._resumed = found is not None
         self._seconds_before = self.progress.seconds
 
