@@ -188,13 +188,14 @@ def test_the_command_line_reaches_the_data(tmp_path, monkeypatch):
         raise Asked(*args, options)
 
     monkeypatch.setattr("jaxgen.data.load", load)
+    unasked = {"stream": None, "fast_fingerprint": False}
     for words, expected in {
         "": {"resolution": 4, "fit": "crop", "seed": 0},
         "--fit squash --seed 3": {"resolution": 4, "fit": "squash", "seed": 3},
     }.items():
         with pytest.raises(Asked) as asked:
             start("pictures", tmp_path / "run", *words.split())
-        assert asked.value.args == ("folder:pictures", None, expected)
+        assert asked.value.args == ("folder:pictures", None, expected | unasked)
 
 
 @pytest.mark.parametrize(

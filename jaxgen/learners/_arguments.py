@@ -63,14 +63,16 @@ def compiled(
     static = ("num_samples",) if "num_samples" in signature.parameters else ()
     donated = (0,) if name in ("step", "epoch") else ()
     jitted: Any = jax.jit(traced, static_argnames=static, donate_argnums=donated)
-    tuned: Any = functools.cache(
-        lambda: jax.jit(
-            traced,
-            static_argnames=static,
-            donate_argnums=donated,
-            compiler_options=dict(options_of() or {}) or None,
+
+    @functools.cache
+    def tuned() -> Any:
+        options = dict(options_of() or {})
+        if not options:
+            return jitted
+        return jax.jit(
+            traced, static_argnames=static, donate_argnums=donated, compiler_options=options
         )
-    )
+
     # Under `jax.vmap` a state may be smaller than the one that replaces it.
     inside: Any = jax.jit(traced, static_argnames=static)
 
@@ -90,13 +92,12 @@ def compiled(
         _check_labels(name, arguments, model.num_classes)
         if not _is_outermost():
             return inside(*bound.args, **bound.kwargs)
-        if options_of is no_options or _is_divided(arguments["state"]):
-            return jitted(*bound.args, **bound.kwargs)
-        return tuned()(*bound.args, **bound.kwargs)
+        plain = options_of is no_options or _is_divided(arguments["state"])
+        return (jitted if plain else tuned())(*bound.args, **bound.kwargs)
 
     function_of_learner = _as_compiled(checked, jitted)
     if options_of is not no_options:
-        function_of_learner._cache_size = lambda: jitted._cache_size() + tuned()._cache_size()
+        function_of_learner._cache_size = lambda: tuned()._cache_size()
     return function_of_learner
 
 
