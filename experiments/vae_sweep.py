@@ -12,7 +12,8 @@ import jax
 import numpy as np
 
 from jaxgen import runs, systems
-from jaxgen.visualization import grids, plots
+from jaxgen.errors import UserError
+from jaxgen.visualization import grids, spreads
 
 BETAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 NUM_SAMPLES = 12
@@ -35,10 +36,12 @@ def main() -> None:
         first = members[0]
         key = jax.random.key(first.config["seed"])
         samples[name] = np.asarray(first.learner.require("sample")(first.state, NUM_SAMPLES, key))
+    if not curve:
+        raise UserError("every member diverged in its first epoch: lower --learning-rate")
     title = f"{population.members[0].config['dataset']}: rate and distortion, held out"
     images = population.workdir / "images"
     axes = "rate: KL (nats per image)", "distortion: -E[log p(x|z)] (nats per image)"
-    plots.error_bars(images / "rate-distortion.png", curve, *axes, title)
+    spreads.error_bars(images / "rate-distortion.png", curve, *axes, title)
     grids.save(images / "samples.png", grids.strips(samples, side=56))
 
 

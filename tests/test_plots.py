@@ -120,7 +120,7 @@ def test_bars_are_as_high_as_their_values(tmp_path, monkeypatch):
     def keep(figure, path):
         drawn.append(figure.axes[0])
 
-    monkeypatch.setattr(plots, "_write", keep)
+    monkeypatch.setattr(plots, "write", keep)
     plots.bars(tmp_path / "b.png", {"a": [3.0, 1.0, 0.0], "b": [0.0, 0.0, 0.5]}, title="t")
     (axes,) = drawn
     heights = [[bar.get_height() for bar in container] for container in axes.containers]

@@ -10,7 +10,7 @@ import pytest
 
 from jaxgen import runs, systems
 from jaxgen.errors import UserError
-from jaxgen.visualization import plots
+from jaxgen.visualization import spreads
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SMALL = "--hidden-sizes 6 --latent-size 2 --batch-size 8 --num-epochs 2"
@@ -58,7 +58,7 @@ def test_seeds_of_a_gan(idx_folder, tmp_path, monkeypatch, capsys):
 def test_a_sweep_draws_rate_and_distortion(idx_folder, tmp_path, monkeypatch):
     shown = {}
     monkeypatch.setattr(
-        plots, "error_bars", lambda path, points, *labels: shown.update(path=path, points=points)
+        spreads, "error_bars", lambda path, points, *labels: shown.update(path=path, points=points)
     )
     args = [*SMALL.split(), "--betas", "0.5", "2.0", "--num-seeds", "2"]
     run_script("vae_sweep.py", monkeypatch, *args, *words(idx_folder, tmp_path / "run"))
@@ -106,10 +106,10 @@ def test_an_unknown_system_is_named(monkeypatch, capsys):
 
 def test_bands_are_mean_and_deviation_of_what_is_finite():
     values = np.array([[1.0, 2.0, np.nan], [3.0, 6.0, np.nan], [np.inf, 4.0, 5.0]])
-    mean, deviation = plots.mean_and_deviation(values)
+    mean, deviation = spreads.mean_and_deviation(values)
     np.testing.assert_allclose(mean, [2.0, 4.0, 5.0])
     np.testing.assert_allclose(deviation, [2**0.5, 2.0, 0.0])
-    none = plots.mean_and_deviation(np.array([[np.nan]]))
+    none = spreads.mean_and_deviation(np.array([[np.nan]]))
     assert np.isnan(none).all()
 
 

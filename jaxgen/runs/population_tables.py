@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxgen.runs.loading import TrainedRun
 from jaxgen.runs.reporting import of_split
-from jaxgen.visualization import plots
+from jaxgen.visualization import spreads
 
 SUMMARY = "population.json"
 
@@ -56,7 +56,7 @@ def draw_curves(
                 if own and metric in own[0].history[0]:
                     label = split if len(points) == 1 else point_name(point)
                     series[label] = _over_epochs(own, metric, num_epochs)
-        plots.bands(folder / "images" / f"{name}.png", series, "epoch", name, title)
+        spreads.bands(folder / "images" / f"{name}.png", series, "epoch", name, title)
 
 
 def point_name(point: Mapping[str, float]) -> str:

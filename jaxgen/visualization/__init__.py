@@ -1,5 +1,7 @@
-"""Images of results: `grids` arranges images and writes them, `plots` draws curves and maps."""
+"""Images of results: `grids` arranges images and writes them, `plots` draws curves and maps,
+`spreads` curves and points over several runs.
+"""
 
-from jaxgen.visualization import grids, plots
+from jaxgen.visualization import grids, plots, spreads
 
-__all__ = ["grids", "plots"]
+__all__ = ["grids", "plots", "spreads"]

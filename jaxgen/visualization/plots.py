@@ -5,23 +5,16 @@ Each function uses a separate canvas, not pyplot: no display and no global state
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxgen._files import writing
 from jaxgen._matplotlib import import_matplotlib
 from jaxgen.visualization._colors import LINE_COLORS, class_colors
+from jaxgen.visualization._figures import INK, MINUS, new_figure, write
 
-if TYPE_CHECKING:  # matplotlib takes most of a second to import, so functions import it
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-DPI = 150
-INK = "0.2"  # dark grey: ticks and labels
 BAR_COLORS = (LINE_COLORS[0], "0.75", *LINE_COLORS[1:])
-MINUS = "\N{MINUS SIGN}"  # as in matplotlib's tick labels
 
 
 def curves(
@@ -43,7 +36,7 @@ def curves(
     import_matplotlib()
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _figure((6.4, 4.0), title, x_label, y_label)
+    figure, axes = new_figure((6.4, 4.0), title, x_label, y_label)
     for name, values in series.items():
         heights = np.asarray(values, np.float64)
         known = heights[np.isfinite(heights)]
@@ -54,96 +47,7 @@ def curves(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(color="0.9", linewidth=0.8)
     axes.legend(frameon=False)
-    _write(figure, path)
-
-
-def bands(
-    path: str | os.PathLike[str],
-    series: Mapping[str, ArrayLike],
-    x_label: str = "epoch",
-    y_label: str = "",
-    title: str = "",
-) -> None:
-    """Plots mean ± standard deviation over runs as a curve with a band, over epochs 1, 2, ...
-
-    Args:
-      path: PNG file.
-      series: name -> [runs, epochs]; values that are not finite do not count.
-      x_label: label of the x axis.
-      y_label: label of the y axis with its unit.
-      title: above the plot.
-    """
-    import_matplotlib()
-    from matplotlib.ticker import MaxNLocator
-
-    figure, axes = _figure((6.4, 4.0), title, x_label, y_label)
-    colors = LINE_COLORS if len(series) <= len(LINE_COLORS) else class_colors(len(series))
-    for (name, values), color in zip(series.items(), colors, strict=False):
-        mean, deviation = mean_and_deviation(values)
-        epochs = np.arange(1, len(mean) + 1)
-        last = f"{mean[-1]:#.5g} ± {deviation[-1]:.2g}".replace("-", MINUS)
-        style: dict[str, Any] = {"linewidth": 1.8, "marker": "o", "ms": 3.5, "color": color}
-        axes.plot(epochs, mean, label=f"{name}: {last}", **style)
-        axes.fill_between(epochs, mean - deviation, mean + deviation, alpha=0.2, color=color, lw=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(color="0.9", linewidth=0.8)
-    if len(series) <= len(LINE_COLORS):
-        axes.legend(frameon=False)
-    else:
-        figure.legend(loc="outside right center", frameon=False, fontsize=7)
-    _write(figure, path)
-
-
-def mean_and_deviation(values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (N − 1 in the denominator) over the first axis.
-
-    Values that are not finite do not count. The deviation of a single value is 0; without any, both
-    are NaN.
-
-    Args:
-      values: [N, ...].
-
-    Returns:
-      Two arrays [...].
-    """
-    given = np.asarray(values, np.float64)
-    known = np.isfinite(given)
-    count = known.sum(axis=0)
-    total = np.where(known, given, 0).sum(axis=0)
-    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    squares = (np.where(known, given - mean, 0) ** 2).sum(axis=0)
-    deviation = np.sqrt(squares / np.maximum(count - 1, 1))
-    return mean, np.where(count > 0, deviation, np.nan)
-
-
-def error_bars(
-    path: str | os.PathLike[str],
-    points: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    x_label: str,
-    y_label: str,
-    title: str = "",
-) -> None:
-    """Plots named points with standard deviations in both directions, joined in their order.
-
-    Args:
-      path: PNG file.
-      points: name -> (x over runs [N], y over runs [N]).
-      x_label: label of the x axis with its unit.
-      y_label: label of the y axis with its unit.
-      title: above the plot.
-    """
-    import_matplotlib()
-    figure, axes = _figure((6.4, 4.4), title, x_label, y_label)
-    found = [[mean_and_deviation(values) for values in both] for both in points.values()]
-    (x, x_error), (y, y_error) = (np.array([both[i] for both in found]).T for i in (0, 1))
-    axes.errorbar(x, y, y_error, x_error, color=LINE_COLORS[0], marker="o", ms=4, capsize=2, lw=1.2)
-    for name, across, up in zip(points, x, y, strict=True):
-        if np.isfinite(across) and np.isfinite(up):
-            axes.annotate(
-                name, (across, up), (5, 5), textcoords="offset points", fontsize=8, color=INK
-            )
-    axes.grid(color="0.9", linewidth=0.8)
-    _write(figure, path)
+    write(figure, path)
 
 
 def bars(
@@ -165,7 +69,7 @@ def bars(
     import_matplotlib()
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _figure((6.4, 4.0), title, x_label, y_label)
+    figure, axes = new_figure((6.4, 4.0), title, x_label, y_label)
     below = np.zeros(())
     for (name, values), color in zip(series.items(), BAR_COLORS, strict=False):
         heights = np.asarray(values, np.float64)
@@ -174,7 +78,7 @@ def bars(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y", color="0.9", linewidth=0.8)
     axes.legend(frameon=False)
-    _write(figure, path)
+    write(figure, path)
 
 
 def scatter(
@@ -207,13 +111,13 @@ def scatter(
     places = np.asarray(points, np.float64)
     if places.ndim != 2 or places.shape[1] != 2:
         raise ValueError(f"expected points [N, 2], got {list(places.shape)}")
-    figure, axes = _figure((6.4, 5.6), title, x_label, y_label)
+    figure, axes = new_figure((6.4, 5.6), title, x_label, y_label)
     style: dict[str, Any] = {"s": min(36.0, 12 + 4e4 / max(len(places), 1) ** 1.2)}
     style |= {"linewidths": 0, "alpha": 0.6}
     axes.set_aspect("equal", adjustable="datalim")
     if labels is None:
         axes.scatter(places[:, 0], places[:, 1], color=LINE_COLORS[0], **style)
-        return _write(figure, path)
+        return write(figure, path)
     classes = np.asarray(labels)
     if classes.shape != places.shape[:1]:
         raise ValueError(f"{len(places)} points need labels [{len(places)}], got {classes.shape}")
@@ -227,7 +131,7 @@ def scatter(
         ticks = np.unique(np.linspace(0, len(names) - 1, 11).round().astype(int))
         bar = figure.colorbar(ScalarMappable(scale, palette), ax=axes, ticks=ticks, aspect=40)
         bar.ax.set_yticklabels(names[ticks])
-        return _write(figure, path)
+        return write(figure, path)
     for n, name in enumerate(names):
         x, y = np.median(places[index == n], axis=0)
         halo = withStroke(linewidth=3, foreground="white")
@@ -235,7 +139,7 @@ def scatter(
         text.set(ha="center", va="center", fontsize=14, weight="bold")
     handles = [axes.scatter([], [], color=palette(n), s=36) for n in range(len(names))]
     figure.legend(handles, map(str, names), loc="outside right center", frameon=False)
-    _write(figure, path)
+    write(figure, path)
 
 
 def principal_components(latents: ArrayLike, num_components: int = 2) -> np.ndarray:
@@ -257,29 +161,3 @@ def principal_components(latents: ArrayLike, num_components: int = 2) -> np.ndar
     directions = directions * np.sign(np.take_along_axis(directions, largest, axis=1))
     coordinates = centred @ directions.T
     return np.pad(coordinates, ((0, 0), (0, num_components - coordinates.shape[1])))
-
-
-def _figure(
-    size: tuple[float, float], title: str, x_label: str, y_label: str
-) -> tuple["Figure", "Axes"]:
-    """An empty labelled plot."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_prop_cycle(color=LINE_COLORS)
-    axes.set_title(title, loc="left", fontsize=11, weight="bold", color=INK)
-    axes.set_xlabel(x_label, color=INK)
-    axes.set_ylabel(y_label, color=INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("0.7")
-    axes.tick_params(color="0.7", labelcolor=INK)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _write(figure: "Figure", path: str | os.PathLike[str]) -> None:
-    with writing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
