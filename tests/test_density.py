@@ -53,6 +53,7 @@ def test_the_mean_weight_is_the_likelihood(weighted):
     assert abs(weights.mean() - 1) < 4 * error
 
 
+@pytest.mark.slow
 @families
 def test_the_mean_log_weight_is_the_elbo(family):
     model, _ = family()

@@ -105,6 +105,7 @@ def leaves(tree):
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in named}
 
 
+@pytest.mark.slow
 def test_training_changes_every_collection(learner):
     state = learner.init(jax.random.key(0))
     before = leaves(state.collections)

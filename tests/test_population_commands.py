@@ -113,6 +113,7 @@ def test_bands_are_mean_and_deviation_of_what_is_finite():
     assert np.isnan(none).all()
 
 
+@pytest.mark.slow
 def test_a_member_that_diverged_is_counted_beside_the_means(idx_folder, tmp_path, capsys):
     args = [*SMALL.split(), "--num-seeds", "1", "--learning-rates", "0.001", "1e30"]
     args += words(idx_folder, tmp_path / "run")
