@@ -11,6 +11,7 @@ import pytest
 
 from jaxgen import learners, models, systems
 from jaxgen.convolutions import compiling
+from jaxgen.learners import _arguments
 from jaxgen.models.likelihoods import bernoulli
 from jaxgen.networks.mlp import MLPDecoder, MLPEncoder
 
@@ -110,6 +111,15 @@ def test_programs_for_several_devices_have_none():
         [sys.executable, "-c", DIVIDED], capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_where_traces_are_not_known_there_are_none(learner, monkeypatch):
+    """A program with options would fail inside another one."""
+    monkeypatch.setattr(_arguments, "_knows_traces", False)
+    monkeypatch.setattr(_arguments, "_is_outermost", lambda: True)
+    state, _ = jax.jit(learner.step)(learner.init(KEY), IMAGES, KEY)
+    learner.step(state, IMAGES, KEY)
+    assert not asked
 
 
 def test_skipping_steps_have_them_too(learner):

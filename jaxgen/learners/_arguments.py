@@ -14,7 +14,10 @@ import jax.numpy as jnp
 
 try:
     from jax._src.core import trace_state_clean as _is_outermost
-except ImportError:  # a later JAX: donation under `jax.vmap` then warns
+
+    _knows_traces = True
+except ImportError:  # a later JAX: donation under `jax.vmap` then warns, and no program has options
+    _knows_traces = False
 
     def _is_outermost() -> bool:
         return True
@@ -92,7 +95,8 @@ def compiled(
         _check_labels(name, arguments, model.num_classes)
         if not _is_outermost():
             return inside(*bound.args, **bound.kwargs)
-        plain = options_of is no_options or _is_divided(arguments["state"])
+        tunable = _knows_traces and options_of is not no_options
+        plain = not tunable or _is_divided(arguments["state"])
         return (jitted if plain else tuned())(*bound.args, **bound.kwargs)
 
     function_of_learner = _as_compiled(checked, jitted)
