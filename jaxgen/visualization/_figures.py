@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from jaxgen._files import writing
+from jaxgen._matplotlib import import_matplotlib
 from jaxgen.visualization._colors import LINE_COLORS
 
 if TYPE_CHECKING:  # matplotlib takes most of a second to import, so functions import it
@@ -36,6 +37,17 @@ def new_figure(
     axes.spines[["left", "bottom"]].set_color("0.7")
     axes.tick_params(color="0.7", labelcolor=INK)
     axes.set_axisbelow(True)
+    return figure, axes
+
+
+def new_epochs_figure(title: str, x_label: str, y_label: str) -> tuple["Figure", "Axes"]:
+    """An empty plot over epochs, whose ticks are whole numbers, with a grid."""
+    import_matplotlib()
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = new_figure((6.4, 4.0), title, x_label, y_label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(color="0.9", linewidth=0.8)
     return figure, axes
 
 

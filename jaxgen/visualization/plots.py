@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from jaxgen._matplotlib import import_matplotlib
 from jaxgen.visualization._colors import LINE_COLORS, class_colors
-from jaxgen.visualization._figures import INK, MINUS, new_figure, write
+from jaxgen.visualization._figures import INK, MINUS, new_epochs_figure, new_figure, write
 
 BAR_COLORS = (LINE_COLORS[0], "0.75", *LINE_COLORS[1:])
 
@@ -33,10 +33,7 @@ def curves(
       y_label: label of the y axis with its unit, like "ELBO (nats per image)".
       title: above the plot.
     """
-    import_matplotlib()
-    from matplotlib.ticker import MaxNLocator
-
-    figure, axes = new_figure((6.4, 4.0), title, x_label, y_label)
+    figure, axes = new_epochs_figure(title, x_label, y_label)
     for name, values in series.items():
         heights = np.asarray(values, np.float64)
         known = heights[np.isfinite(heights)]
@@ -44,8 +41,6 @@ def curves(
         epochs = np.arange(1, len(heights) + 1)
         # Markers show single values, which have no line.
         axes.plot(epochs, heights, label=f"{name}: {last}", linewidth=1.8, marker="o", ms=3.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(color="0.9", linewidth=0.8)
     axes.legend(frameon=False)
     write(figure, path)
 

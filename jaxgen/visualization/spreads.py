@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from jaxgen._matplotlib import import_matplotlib
 from jaxgen.visualization._colors import LINE_COLORS, class_colors
-from jaxgen.visualization._figures import INK, MINUS, new_figure, write
+from jaxgen.visualization._figures import INK, MINUS, new_epochs_figure, new_figure, write
 
 
 def bands(
@@ -28,10 +28,7 @@ def bands(
       y_label: label of the y axis with its unit.
       title: above the plot.
     """
-    import_matplotlib()
-    from matplotlib.ticker import MaxNLocator
-
-    figure, axes = new_figure((6.4, 4.0), title, x_label, y_label)
+    figure, axes = new_epochs_figure(title, x_label, y_label)
     colors = LINE_COLORS if len(series) <= len(LINE_COLORS) else class_colors(len(series))
     for (name, values), color in zip(series.items(), colors, strict=False):
         mean, deviation = mean_and_deviation(values)
@@ -40,8 +37,6 @@ def bands(
         style: dict[str, Any] = {"linewidth": 1.8, "marker": "o", "ms": 3.5, "color": color}
         axes.plot(epochs, mean, label=f"{name}: {last}", **style)
         axes.fill_between(epochs, mean - deviation, mean + deviation, alpha=0.2, color=color, lw=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(color="0.9", linewidth=0.8)
     if len(series) <= len(LINE_COLORS):
         axes.legend(frameon=False)
     else:
