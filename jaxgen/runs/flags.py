@@ -5,21 +5,16 @@ import inspect
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import docstring_parser
 import tyro
 
 from jaxgen.data.resizing import Fit
+from jaxgen.runs.common_flags import common_flags, flag
 from jaxgen.runs.processes import SINGLE, Place
 from jaxgen.runs.saving import Settings
 from jaxgen.types import Learner
-
-DATA_HELP = (
-    "data set: auto (MNIST if it can be had, else drawn glyphs), mnist, fashion_mnist, kmnist, "
-    "binarized_mnist, glyphs, tfds:NAME (any tensorflow-datasets image set), idx:DIR, folder:DIR, "
-    "npy:DIR or npz:FILE"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,17 +94,17 @@ def parse(
     docs = docstring_parser.parse(system.__doc__ or "")
     explained = {p.arg_name: " ".join((p.description or "").split()) for p in docs.params}
     own = [
-        _flag(p.name, *_type_and_default(p), explained.get(p.name, ""))
+        flag(p.name, *_type_and_default(p), explained.get(p.name, ""))
         for p in inspect.signature(system).parameters.values()
         if not _is_for_python(p) and p.name not in without
     ]
     own_names = [field[0] for field in own]
     common = [
         field
-        for field in _common_flags(Path("runs") / name, dataset, num_epochs)
+        for field in common_flags(Path("runs") / name, dataset, num_epochs)
         if field[0] not in own_names and field[0] not in without
     ]
-    more = [_flag(name, *described) for name, described in (extra or {}).items()]
+    more = [flag(name, *described) for name, described in (extra or {}).items()]
     flags = dataclasses.make_dataclass("Flags", more + common + own, frozen=True)
     parsed = tyro.cli(
         flags,
@@ -128,109 +123,6 @@ def parse(
         extra={name: values[name] for name in extra or {}},
         **{field: values[field] for field in fields},
     )
-
-
-def _common_flags(workdir: Path, dataset: str, num_epochs: int) -> list[tuple[str, Any, Any]]:
-    return [
-        _flag("workdir", Path, workdir, "where the run's files go"),
-        _flag("dataset", str, dataset, DATA_HELP),
-        _flag(
-            "data_dir",
-            Path | None,
-            None,
-            "where prepared data sets live (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)",
-        ),
-        _flag(
-            "resolution",
-            int | None,
-            None,
-            "height and width that images are resized to (default: as they are, and the size that "
-            "the system was published at where they differ in size)",
-        ),
-        _flag("fit", Fit, "crop", "how an image becomes square: crop the middle out, or squash it"),
-        _flag(
-            "stream",
-            bool,
-            False,
-            "read training images from disk while they are used (default: where they would take "
-            "more than half of the available memory)",
-        ),
-        _flag(
-            "fast_fingerprint",
-            bool,
-            False,
-            "know the files of a streamed set by their names, sizes and times, without reading "
-            "them at the start",
-        ),
-        _flag("num_epochs", int, num_epochs, "passes over the training images, in all"),
-        _flag("num_examples", int | None, None, "train on the first so many images only"),
-        _flag("seed", int, 0, "where every random choice of the run comes from"),
-        _flag(
-            "init_from",
-            Path | None,
-            None,
-            "workdir or file of weights to start from, with a fresh optimizer",
-        ),
-        _flag("pictures", bool, True, "draw no pictures"),
-        _flag(
-            "evaluate",
-            bool,
-            False,
-            "measure likelihood and sample quality at the end, as jaxgen evaluate",
-        ),
-        _flag(
-            "checkpoint_every",
-            int | None,
-            None,
-            "save whenever the number of steps is a multiple of this (default: after each epoch)",
-        ),
-        _flag("keep", int, 2, "how many of the newest checkpoints are kept"),
-        _flag(
-            "keep_best",
-            str | None,
-            None,
-            "metric of the validation split, such as loss: the best checkpoint is kept besides",
-        ),
-        _flag(
-            "validation_fraction",
-            float,
-            0.0,
-            "share of the training images that is held out as a validation split",
-        ),
-        _flag(
-            "on_nonfinite",
-            Literal["stop", "skip"],
-            "stop",
-            "stop the run at a loss or gradient that is not finite, or leave such updates out",
-        ),
-        _flag(
-            "devices",
-            int | Literal["all"],
-            1,
-            "how many devices share every batch, or all; on a CPU so many are made",
-        ),
-        _flag(
-            "coordinator",
-            str | None,
-            None,
-            "HOST:PORT of the first of several processes, or auto to find it in the environment "
-            "of a cluster (default: a single process)",
-        ),
-        _flag("num_processes", int | None, None, "how many processes share every batch"),
-        _flag("process_id", int | None, None, "which of the processes this is, from 0"),
-        _flag(
-            "compilation_cache",
-            bool,
-            True,
-            "neither read nor keep compiled programs in the user's cache",
-        ),
-        _flag("overwrite", bool, False, "delete what workdir holds and start from nothing"),
-    ]
-
-
-def _flag(name: str, kind: Any, default: Any, explanation: str) -> tuple[str, Any, Any]:
-    annotated = Annotated[kind, tyro.conf.arg(help=explanation)]
-    return name, annotated, dataclasses.field(default=default)
 
 
 def _is_for_python(parameter: inspect.Parameter) -> bool:
