@@ -15,7 +15,7 @@ from jaxgen.runs.evaluating import evaluate_run
 from jaxgen.runs.evaluation_tables import table_of_runs
 from jaxgen.runs.loading import TrainedRun
 from jaxgen.runs.opening import MAX_SEED
-from jaxgen.runs.population_tables import draw_curves, table_of_members
+from jaxgen.runs.population_tables import draw_curves, members_of, table_of_members
 from jaxgen.runs.populations import fit_population
 from jaxgen.runs.processes import Place
 from jaxgen.runs.starting import prepare
@@ -42,7 +42,7 @@ class TrainedPopulation(NamedTuple):
 
     def of_point(self, point: Mapping[str, float]) -> list[TrainedRun]:
         """The members with these hyperparameters."""
-        return [m for m in self.members if all(m.config[k] == v for k, v in point.items())]
+        return members_of(point, self.members)
 
 
 def train_population(

@@ -50,13 +50,18 @@ def draw_curves(
     for name in names:
         series: dict[str, np.ndarray] = {}
         for point in points:
-            own = [m for m in members if all(m.config[k] == v for k, v in point.items())]
+            own = members_of(point, members)
             for split in ("train", "test") if len(points) == 1 else ("test",):
                 metric = f"{split}/{name}"
                 if own and metric in own[0].history[0]:
                     label = split if len(points) == 1 else point_name(point)
                     series[label] = _over_epochs(own, metric, num_epochs)
         spreads.bands(folder / "images" / f"{name}.png", series, "epoch", name, title)
+
+
+def members_of(point: Mapping[str, float], members: Sequence[TrainedRun]) -> list[TrainedRun]:
+    """Those with the hyperparameters of a point."""
+    return [m for m in members if all(m.config[k] == v for k, v in point.items())]
 
 
 def point_name(point: Mapping[str, float]) -> str:

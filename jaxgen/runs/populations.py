@@ -73,16 +73,7 @@ def fit_population(
     Raises:
       UserError: the arguments do not fit together, or a folder cannot be used.
     """
-    _checks.whole_number("--num-epochs", num_epochs)
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise UserError(f"expected different seeds, at least one, got {list(seeds)}")
-    for seed in seeds:
-        _checks.whole_number("--seed", seed, 0, MAX_SEED)
-    if is_streamed(dataset):
-        raise UserError(
-            f"expected {dataset.name} in memory to train a population, got it streamed: make it "
-            "smaller (--resolution), or train one run after another"
-        )
+    _check(dataset, num_epochs, seeds)
     points = _points(hyperparameters or {})
     chosen = list(product(points, seeds))
     numbers = {name: np.array([point[name] for point, _ in chosen]) for name in points[0]}
@@ -92,8 +83,8 @@ def fit_population(
     check_fit(members.learner, dataset)
     count = count_examples(dataset, num_examples)
     folder = expanded(workdir)
-    opened = []
     with ExitStack() as stack:
+        opened = []
         for point, seed in chosen:
             config = configuration(
                 members.learner,
@@ -106,11 +97,9 @@ def fit_population(
                 origin=origin,
             )
             place = folder / "members" / _name(point, seed)
-            member = Member(Workdir(place, config, overwrite, following), point)
-            stack.callback(member.close)
-            opened.append(member)
-        trained = Training(members, opened, dataset, count)
-        trained.run(num_epochs)
+            opened.append(Member(Workdir(place, config, overwrite, following), point))
+            stack.callback(opened[-1].close)
+        Training(members, opened, dataset, count).run(num_epochs)
     _summarize(folder, points, opened)
     found = []
     for member in opened:
@@ -119,6 +108,19 @@ def fit_population(
             found.append(load(member.path, learner=own))
             vars(found[-1])["dataset"] = dataset  # it need not be loaded
     return found
+
+
+def _check(dataset: Dataset, num_epochs: int, seeds: Sequence[int]) -> None:
+    _checks.whole_number("--num-epochs", num_epochs)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UserError(f"expected different seeds, at least one, got {list(seeds)}")
+    for seed in seeds:
+        _checks.whole_number("--seed", seed, 0, MAX_SEED)
+    if is_streamed(dataset):
+        raise UserError(
+            f"expected {dataset.name} in memory to train a population, got it streamed: make it "
+            "smaller (--resolution), or train one run after another"
+        )
 
 
 def _points(hyperparameters: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
