@@ -24,12 +24,12 @@ WITHOUT_FUSIONS: Options = {**ONEDNN, "xla_cpu_experimental_ynn_fusion_type": ""
 
 
 def for_small_images() -> Options | None:
-    """Of vae_flowers; None where there is nothing to gain."""
+    """For few channels and small images, as of vae_flowers; None where there is nothing to gain."""
     return WITHOUT_FUSIONS if _available() else None
 
 
 def for_wide_layers() -> Options | None:
-    """Of dcgan_mnist; None where there is nothing to gain."""
+    """For hundreds of channels, as of dcgan_mnist; None where there is nothing to gain."""
     return ONEDNN if _available() else None
 
 

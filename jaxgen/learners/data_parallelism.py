@@ -38,5 +38,5 @@ def check_divides(batch_size: int, num_devices: int) -> None:
         nearest = above if not below or above - batch_size < batch_size - below else below
         raise UserError(
             f"expected a batch size that is a multiple of the {num_devices} devices, got "
-            f"{batch_size}: the nearest is {nearest} (--batch-size {nearest})"
+            f"{batch_size}: the nearest is {nearest} images"
         )
