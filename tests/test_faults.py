@@ -179,7 +179,7 @@ def test_sigkill_at_any_instant_changes_nothing(trainer, kills, tmp_path):
         assert ended.code == -signal.SIGKILL
         number += 1
         if ended.steps:
-            # The first step printed is the restored one where it is looked at again, else the next.
+            # The first step printed is the restored one if it is drawn again, else the next one.
             lost.append(max(0, done - ended.steps[0]))
             done = ended.steps[-1]
     last = trainer.finish(tmp_path / "run")

@@ -178,7 +178,7 @@ def _load_files(
         source = arrays_stream.source(files)
         return _cached_and_resized(name, source, lambda: arrays_stream.read(files), target)
     source = npz.source(place)
-    # What is compressed can only be streamed where that was asked for, which says so.
+    # A compressed archive cannot be streamed: reading it so raises an error that says why.
     if streaming.stream or not arrays_stream.is_compressed(place):
         if streaming.wanted(name, place.stat().st_size):
             return streamed(name, *arrays_stream.read_archive_lazily(place, target, fast))

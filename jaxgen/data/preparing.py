@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 from jaxgen._files import printable, reason
+from jaxgen.data.memory import exceeds_share
 from jaxgen.data.notices import say
 from jaxgen.data.readers import prepared, prepared_stream
 from jaxgen.data.resizing import Square, resize_splits
@@ -63,7 +64,7 @@ def _to_be_streamed(name: str, path: Path, target: Square | None, streaming: Str
     if streaming.stream is not None:
         return streaming.wanted(name, 0)
     # Asking tensorflow-datasets takes seconds; images shrink to a hundredth at the most.
-    if not streaming.may_exceed(_MOST_SHRUNK * sum(f.stat().st_size for f in path.iterdir())):
+    if not exceeds_share(_MOST_SHRUNK * sum(f.stat().st_size for f in path.iterdir())):
         return False
     return streaming.wanted(name, prepared_stream.decoded_bytes(path, target))
 

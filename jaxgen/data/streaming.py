@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxgen.data.lazy import is_lazy
-from jaxgen.data.memory import check_held_out, exceeds_share, to_be_streamed
+from jaxgen.data.memory import check_held_out, to_be_streamed
 from jaxgen.errors import UserError
 from jaxgen.types import Dataset, Split
 
@@ -25,10 +25,6 @@ class Streaming(NamedTuple):
     def wanted(self, name: str, num_bytes: int) -> bool:
         """Whether a set that can be streamed is to be."""
         return to_be_streamed(self.stream, name, num_bytes)
-
-    def may_exceed(self, num_bytes: int) -> bool:
-        """Whether so many bytes would be too many, which nobody is told yet."""
-        return exceeds_share(num_bytes)
 
     def refuse(self, name: str) -> None:
         """Raises UserError where a set is to be streamed that cannot be."""

@@ -98,7 +98,7 @@ class _Stream:
         return {"waiting_for_data": round(self._waited / max(self._trained, 1e-9), 4)}
 
     def _open(self, key: Array, start: int) -> None:
-        """Goes on reading where the last stretch ended, or begins anew."""
+        """Keeps the batches of the last stretch where they fit, else starts to read at `start`."""
         if self._next != (_bytes(key), start):
             self._batches = epoch_batches(
                 self._images,
