@@ -206,6 +206,13 @@ assert [part.data.shape for part in batch.addressable_shards] == [(3, 2)] * 4
 np.testing.assert_array_equal(batch, images)
 np.testing.assert_array_equal(ragged, images[:11])
 np.testing.assert_array_equal(devices.divided(images), images)
+from jaxgen import systems
+from jaxgen.runs.feeding import feeding
+from jaxgen.types import Split
+pictures = np.zeros((16, 4, 4, 1), np.uint8)
+learner = systems.vae_mnist(image_shape=(4, 4, 1), hidden_sizes=(5,), batch_size=8)
+fed = feeding(learner, Split(pictures, None), 12, devices)
+assert [part.data.shape for part in fed._images.addressable_shards] == [(3, 4, 4, 1)] * 4
 np.testing.assert_array_equal(devices.one_copy(devices.everywhere(images)), images)
 """
 

@@ -1,7 +1,9 @@
 """Populations from the command line: tables, curves with bands, and the sweep of beta."""
 
 import json
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -71,6 +73,26 @@ def test_a_sweep_draws_rate_and_distortion(idx_folder, tmp_path, monkeypatch):
             assert run.history[-1]["test/kl"] == rate[seed]
             assert run.history[-1]["test/reconstruction"] == distortion[seed]
     assert (tmp_path / "run" / "images" / "samples.png").exists()
+
+
+CORES = """
+import os, sys
+from jaxgen import runs, systems
+import jax
+found = runs.train_population(systems.vae_mnist, num_seeds=2, num_epochs=1, args=sys.argv[1:])
+assert jax.device_count() == len(os.sched_getaffinity(0)), jax.device_count()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
+def test_members_are_spread_over_the_cores(idx_folder, tmp_path):
+    args = [*SMALL.split()[:6], *words(idx_folder, tmp_path / "run")]
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_NUM_CPU_DEVICES"}
+    done = subprocess.run(
+        [sys.executable, "-c", CORES, *args], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,20 @@ def test_every_system_has_a_case():
     assert {*systems.__all__} - {*SYSTEMS} == {"vae_binarized_mnist"}  # networks of vae_mnist
 
 
+def test_gradients_are_near_those_of_float32():
+    """Under SGD a step is the gradient, and a wrong factor is not hidden."""
+    images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1)).astype(np.uint8)
+    moved = []
+    for precision in ("bfloat16", "float32"):
+        learner = systems.vae_mnist(**DENSE, precision=precision, optimizer=optax.sgd(1.0))
+        before = learner.init(jax.random.key(0)).params
+        after, _ = learner.step(learner.init(jax.random.key(0)), images, jax.random.key(1))
+        moved.append(jax.tree.map(lambda a, b: np.asarray(a - b), after.params, before))
+    for own, exact in zip(*map(jax.tree.leaves, moved), strict=True):
+        # Rounding by 1 in 256 of each factor, over three products.
+        assert np.linalg.norm(own - exact) < 0.02 * np.linalg.norm(exact)
+
+
 def test_products_are_of_bfloat16():
     learner, state, _, _ = trained("vae_mnist", "bfloat16")
     images = np.zeros((16, 8, 8, 1), np.uint8)

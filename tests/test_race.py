@@ -326,35 +326,29 @@ def test_flops_of_a_step(tmp_path):
     assert side.flops() == 2 * 8 * products
 
 
+def quick_race(*words):
+    """What a race says on generated digits; nothing is kept."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "race.py"), "--quick", "--repeats", "1"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @needs_torch
 @pytest.mark.slow
-def test_the_whole_race_on_few_images(idx_folder, tmp_path):
-    """Every process and every table, on generated digits; nothing is kept."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "race.py"), "--quick", "--repeats", "1"]
-    done = subprocess.run(
-        [*command, "--systems", "vae_mnist", "--data-dir", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "the losses agree" in done.stdout
-    assert "† extrapolated: vae_mnist from 50 of 468 steps" in done.stdout
+def test_the_whole_race_on_few_images(tmp_path):
+    """Every process and every table."""
+    said = quick_race("--systems", "vae_mnist", "--data-dir", str(tmp_path))
+    assert "the losses agree" in said
+    assert "† extrapolated: vae_mnist from 50 of 468 steps" in said
 
 
 @needs_torch
 @pytest.mark.slow
 def test_a_race_of_few_seeds(tmp_path):
-    command = [sys.executable, str(ROOT / "benchmarks" / "race.py"), "--quick", "--repeats", "1"]
-    command += ["--populations", "--population", "2", "--population-steps", "3"]
-    done = subprocess.run(
-        [*command, "--systems", "vae_binarized_mnist", "--data-dir", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    (row,) = (line for line in done.stdout.splitlines() if line.startswith("| vae_binarized"))
+    words = ["--populations", "--population", "2", "--population-steps", "3"]
+    said = quick_race(*words, "--systems", "vae_binarized_mnist", "--data-dir", str(tmp_path))
+    (row,) = (line for line in said.splitlines() if line.startswith("| vae_binarized"))
     assert row.count("|") == 8
     assert "|  |" not in row  # every side has a number
 

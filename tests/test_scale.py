@@ -40,6 +40,12 @@ def test_a_step_moves_its_gradients_and_little_else(name):
     assert moved <= most * gradients
 
 
+@pytest.mark.parametrize("name", ["cvae_mnist", "vae_binarized_mnist", "vae_flowers", "vae_mnist"])
+def test_without_batch_norm_a_step_moves_its_gradients_and_its_metrics(name):
+    row = json.loads(scale.RESULT.read_text())[name]
+    assert row["collectives"] == {"all-reduce": [1, 4 * row["parameters"] + 4 * 4]}
+
+
 def test_the_model_of_costs():
     row = {"operations": 1e11, "collectives": {"all-reduce": [2, 4e7]}}
     assert scale.seconds(row, 1) == pytest.approx(1e11 / scale.RATE)
