@@ -93,9 +93,23 @@ def test_rows_of_a_divided_part_are_put_together(tmp_path):
         code = "import pathlib; pathlib.Path({!r}).write_text('{{\"{}\": {}}}')"
         return [sys.executable, "-c", code.format(str(path), share[0], share[1])]
 
-    record = schedule.one_part("part", 2, 5.0, HERE, shares, tmp_path)
+    record = schedule.one_part(Part("part", "", 1.0), 2, 5.0, HERE, shares, tmp_path)
     assert record["rows"] == {"0": 2, "1": 2}
     assert record["state"] == "done"
+
+
+def test_other_parts_of_the_same_machine_and_versions_stay(tmp_path):
+    path, here = tmp_path / "results.json", {"accelerator": "a", "versions": {"jax": "1"}}
+    done = {"state": "done", "seconds": 1.0, "rows": {"a": 1}}
+    skipped = {"state": "skipped", "seconds": 0.0, "rows": {}, "error": "no time"}
+    schedule.keeper(path, here)("race", done)
+    keep = schedule.keeper(path, here | {"date": "today"})
+    keep("race", skipped)
+    keep("loops", skipped)
+    parts = json.loads(path.read_text())["parts"]
+    assert parts == {"race": done, "loops": skipped}
+    schedule.keeper(path, here | {"versions": {"jax": "2"}})("loops", done)
+    assert json.loads(path.read_text())["parts"] == {"loops": done}
 
 
 @pytest.mark.parametrize(

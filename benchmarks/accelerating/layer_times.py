@@ -20,7 +20,7 @@ def measure(task: Task) -> None:
     """
     target = task.target
     rows = [5] if target.small else list(range(len(ROWS)))
-    number = max(1, target.at_once // 2)
+    number = target.at_once
     workers_of = {f"jax {i}": rows[i::number] for i in range(number)}
     if target.platform in WITH_PYTORCH:
         workers_of["torch"] = rows

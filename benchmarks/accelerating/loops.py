@@ -38,7 +38,7 @@ def measure(task: Task) -> None:
             words["precision"] = target.matmul_precision()
             pool.start(name, words, target.environment(flag))
         orders = {name: {"call": "open"} for name in variants}
-        opened = pool.ask_all(orders, 0.8 * task.left, at_once=max(1, target.at_once // 2))
+        opened = pool.ask_all(orders, 0.8 * task.left, at_once=target.at_once)
         running = [name for name in variants if not isinstance(opened[name], workers.Failed)]
         times = {name: [] for name in running}
         for name in variants.keys() - set(running):

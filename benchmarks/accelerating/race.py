@@ -1,10 +1,9 @@
 """Part 2: the systems that have a twin in PyTorch, in turns, one precision after the other.
 
-All sides of all systems compile beside one another. Then one side at a time is measured: while it
-is, the others wait for an order.
+Each library has a process for each system. The sides of a few systems compile beside one another;
+then one side at a time is measured: while it is, the others wait for an order.
 """
 
-import inspect
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,10 @@ TURNS = 5
 STEPS = {"vae_animals": 8, "vae_flowers": 15, "dcgan_mnist": 40, "wgan_mnist": 60}
 STEPS_OF_OTHERS = 150
 EPOCH_IMAGES = {"vae_flowers": 1020, "vae_animals": 1020}  # others have 60,000
-COMPILING = 0.6  # the share of the time that is left after which no side is waited for
+COMPILING = 0.5  # the share of the time that is left after which no side is waited for
+# Systems that compile beside one another. Both libraries choose a GPU's kernels by timing them:
+# with 28 processes on 16 processors that took minutes, and disturbs the choice.
+SYSTEMS_AT_ONCE = 2
 
 
 def measure(task: Task) -> None:
@@ -35,11 +37,12 @@ def measure(task: Task) -> None:
         pool = workers.Pool(script)
         try:
             for course in courses:
-                for side in task.target.sides:
-                    start(pool, task.target, course, side, Path(folder))
+                for library in libraries(task.target):
+                    start(pool, task.target, course, library, Path(folder))
             for course in courses:
                 prepare(task, course, Path(folder) / course.name)
-            for precision in precisions(task.target):
+            pool.ask_all({name: {"call": "ready"} for name in pool.workers}, COMPILING * task.left)
+            for precision in task.target.precisions:
                 if precision == "float32" or task.left > 30:
                     one_precision(task, pool, courses, precision)
                 else:
@@ -48,13 +51,14 @@ def measure(task: Task) -> None:
             pool.close()
 
 
-def precisions(target: Target) -> tuple[str, ...]:
-    """Those of the target, and bfloat16 once the systems have an argument for it."""
-    from jaxgen import systems
+def libraries(target: Target) -> list[str]:
+    """Those that a target's sides belong to, in order."""
+    return list(dict.fromkeys(map(library_of, target.sides)))
 
-    known = inspect.signature(systems.vae_mnist).parameters
-    bf16 = ("bf16",) if "precision" in known and target.platform == "cuda" else ()
-    return (*target.precisions, *bf16)
+
+def library_of(side: str) -> str:
+    """ "torch" or "jaxgen"."""
+    return side.split("_")[0]
 
 
 def steps_of(target: Target, course: Course) -> int:
@@ -62,20 +66,25 @@ def steps_of(target: Target, course: Course) -> int:
     return 2 if target.small else STEPS.get(course.name, STEPS_OF_OTHERS)
 
 
-def start(pool: workers.Pool, target: Target, course: Course, side: str, folder: Path) -> None:
-    """A worker of one side of one system."""
+def start(pool: workers.Pool, target: Target, course: Course, library: str, folder: Path) -> None:
+    """A worker of one library for one system."""
     words = {
         "kind": "side",
-        "side": side,
+        "library": library,
         "course": course.name,
         "folder": str(folder / course.name),
         "steps": steps_of(target, course),
         "processors": target.processors,
     }
     environment = target.environment()
-    if side.startswith("torch"):
+    if library == "torch":
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor" / course.name)
-    pool.start(f"{course.name} {side}", words, environment)
+    pool.start(worker_of(course, library), words, environment)
+
+
+def worker_of(course: Course, side: str) -> str:
+    """The name of the worker of a side, or of a library."""
+    return f"{course.name} {library_of(side)}"
 
 
 def prepare(task: Task, course: Course, folder: Path) -> None:
@@ -96,28 +105,51 @@ def prepare(task: Task, course: Course, folder: Path) -> None:
 
 
 def one_precision(task: Task, pool: workers.Pool, courses: list[Course], precision: str) -> None:
-    """Every side prepares itself, then the systems are measured; each entry is kept at once."""
-    orders = {}
-    for course in courses:
-        choice = task.target.choice(course, precision)
-        for side in task.target.sides:
-            order = {"call": "open", "with": [choice._asdict()]}
-            orders[f"{course.name} {side}"] = order
-    opened = pool.ask_all(orders, COMPILING * task.left, at_once=task.target.at_once)
+    """A few systems at a time: their sides prepare themselves, then are measured and kept."""
     kept: dict[str, Any] = {"data": DATA, "systems": {}}
-    for course in courses:
-        if task.left < 3:
-            kept["systems"][course.name] = {"skipped": "no time was left"}
-        else:
-            kept["systems"][course.name] = entry(task, pool, course, precision, opened)
-        task.keep(precision, kept)
+    for index in range(0, len(courses), SYSTEMS_AT_ONCE):
+        some = courses[index : index + SYSTEMS_AT_ONCE]
+        opened = {} if task.left < 10 else open_sides(task, pool, some, precision)
+        for course in some:
+            if task.left < 3 or not opened:
+                kept["systems"][course.name] = {"skipped": "no time was left"}
+            else:
+                kept["systems"][course.name] = entry(task, pool, course, precision, opened)
+            task.keep(precision, kept)
+
+
+def open_sides(
+    task: Task, pool: workers.Pool, courses: list[Course], precision: str
+) -> dict[tuple[str, str], Any]:
+    """(system, side) -> its facts. A library's sides are opened one after the other.
+
+    So the second finds the kernels that were chosen for the first.
+    """
+    opened: dict[tuple[str, str], Any] = {}
+    waiting = list(task.target.sides)
+    while waiting:
+        sides = [next(s for s in waiting if library_of(s) == one) for one in libraries(task.target)]
+        waiting = [side for side in waiting if side not in sides]
+        orders = {}
+        for course in courses:
+            choice = task.target.choice(course, precision)._asdict()
+            for side in sides:
+                orders[worker_of(course, side)] = {"call": "open", "with": [side, choice]}
+        answers = pool.ask_all(orders, COMPILING * task.left)
+        for course in courses:
+            opened |= {(course.name, side): answers[worker_of(course, side)] for side in sides}
+    return opened
 
 
 def entry(
-    task: Task, pool: workers.Pool, course: Course, precision: str, opened: dict[str, Any]
+    task: Task,
+    pool: workers.Pool,
+    course: Course,
+    precision: str,
+    opened: dict[tuple[str, str], Any],
 ) -> dict[str, Any]:
     """One system: seconds of every side in turns, and whether the sides start alike."""
-    facts = {side: opened[f"{course.name} {side}"] for side in task.target.sides}
+    facts = {side: opened[course.name, side] for side in task.target.sides}
     failures = {side: str(f) for side, f in facts.items() if isinstance(f, workers.Failed)}
     running = [side for side in facts if side not in failures]
     times: dict[str, list[float]] = {side: [] for side in running}
@@ -125,14 +157,14 @@ def entry(
         first = turn % max(1, len(running))
         for side in running[first:] + running[:first]:
             try:
-                seconds = pool.ask(f"{course.name} {side}", {"call": "measure"})
-                times[side].append(seconds)
+                order = {"call": "measure", "with": [side]}
+                times[side].append(pool.ask(worker_of(course, side), order))
             except workers.Failed as failed:
                 failures[side] = str(failed)
         running = [side for side in running if side not in failures]
     sides = {}
     for side in running:
-        ended = pool.ask(f"{course.name} {side}", {"call": "end"})
+        ended = pool.ask(worker_of(course, side), {"call": "end", "with": [side]})
         about = {key: v for key, v in facts[side].items() if key != "losses"}
         sides[side] = {"seconds": times[side], **about, **ended}
     steps = steps_of(task.target, course)
@@ -162,14 +194,14 @@ def compared(facts: dict[str, Any], precision: str) -> list[str]:
     return disagreement(ours, theirs)
 
 
-class Side:
-    """The worker: one side of one system, opened anew for each precision."""
+class Library:
+    """The worker: the sides of one library for one system, opened anew for each precision."""
 
     def __init__(self, words: dict[str, Any]):
-        self.side, self.course = words["side"], COURSES[words["course"]]
+        self.course = COURSES[words["course"]]
         self.folder, self.steps = Path(words["folder"]), words["steps"]
-        self.runner: Any = None
-        if self.side.startswith("torch"):
+        self.runners: dict[str, Any] = {}
+        if words["library"] == "torch":
             import torch
 
             torch.set_num_threads(min(2, words["processors"]))
@@ -182,54 +214,58 @@ class Side:
         """Answers {"call": method, "with": arguments}."""
         return getattr(self, order["call"])(*order.get("with", ()))
 
-    def open(self, words: dict[str, Any]) -> dict[str, Any]:
+    def ready(self) -> bool:
+        """True, once its library is imported."""
+        return True
+
+    def open(self, side: str, words: dict[str, Any]) -> dict[str, Any]:
         """Loads and compiles; falls back to PyTorch's default mode where CUDA graphs cannot be."""
         choice = Choice(**words)
         try:
-            return self._opened(choice)
+            return self._opened(side, choice)
         except Exception as error:
-            if self.side != "torch_compile" or choice.compile_mode is None:
+            if side != "torch_compile" or choice.compile_mode is None:
                 raise
             print(f"{self.course.name}: {choice.compile_mode} failed: {error}"[:500], flush=True)
-            found = self._opened(choice._replace(compile_mode=None))
+            found = self._opened(side, choice._replace(compile_mode=None))
             return found | {"without_cuda_graphs": str(error)[:200]}
 
-    def _opened(self, choice: Choice) -> dict[str, Any]:
-        self.runner, losses = None, []
-        if self.side.startswith("torch"):
+    def _opened(self, side: str, choice: Choice) -> dict[str, Any]:
+        self.runners.pop(side, None)
+        losses = []
+        if library_of(side) == "torch":
             import torch
 
             from benchmarks.racing.torch_sides import Torch
 
             torch._dynamo.reset()
-            self.runner = Torch(self.side, self.course, choice, self.folder, self.steps)
-            if self.side == "torch_eager":
-                losses = self.runner.losses(CHECK_STEPS)
+            runner: Any = Torch(side, self.course, choice, self.folder, self.steps)
+            if side == "torch_eager":
+                losses = runner.losses(CHECK_STEPS)
         else:
             from benchmarks.racing import jaxgen_sides
 
-            self.runner = jaxgen_sides.Jaxgen(
-                self.side, self.course, choice, self.folder, self.steps
-            )
-            if self.side == "jaxgen_step" and choice.precision == "float32":
+            runner = jaxgen_sides.Jaxgen(side, self.course, choice, self.folder, self.steps)
+            if side == "jaxgen_step" and choice.precision == "float32":
                 images = np.load(self.folder / "test.npy")[: self.course.images_per_step]
                 losses = jaxgen_sides.losses(self.course, images, CHECK_STEPS)
-        first, second = (self.runner.measure() for _ in range(2))
+        self.runners[side] = runner
+        first, second = (runner.measure() for _ in range(2))
         return {
             "compile_seconds": max(0.0, first - second),
-            "compile_mode": choice.compile_mode if self.side == "torch_compile" else None,
-            "parameters": self.runner.facts()["parameters"],
+            "compile_mode": choice.compile_mode if side == "torch_compile" else None,
+            "parameters": runner.facts()["parameters"],
             "losses": losses,
         }
 
-    def measure(self) -> float:
+    def measure(self, side: str) -> float:
         """Seconds of one stretch."""
-        return self.runner.measure()
+        return self.runners[side].measure()
 
-    def end(self) -> dict[str, Any]:
-        """Peak memory, the last losses, and why CUDA graphs were left out, if they were."""
-        found = {"peak_mib": self.runner.memory(), "last": self.runner.last()}
-        if self.side == "torch_compile":
+    def end(self, side: str) -> dict[str, Any]:
+        """The last losses, and why CUDA graphs were left out, if they were."""
+        found: dict[str, Any] = {"last": self.runners[side].last()}
+        if side == "torch_compile":
             from torch._dynamo.utils import counters
 
             found["cuda_graph_skips"] = counters["inductor"]["cudagraph_skips"]

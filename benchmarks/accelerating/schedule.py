@@ -24,12 +24,14 @@ class Part(NamedTuple):
       about: what it measures.
       seconds: that it is expected to take on one H100 with 16 processors.
       divided: whether its rows can be shared out over processes, because none is timed.
+      gpu_flags: for XLA, of this part alone.
     """
 
     name: str
     about: str
     seconds: float
     divided: bool = False
+    gpu_flags: str = ""
 
 
 def allowance(parts: Sequence[Part], index: int, remaining: float) -> float:
@@ -72,11 +74,11 @@ def run(
             continue
         number = target.at_once if part.divided else 1
         print(f"== {part.name}: {part.about}, at most {allowed:.0f} s", flush=True)
-        keep(part.name, one_part(part.name, number, allowed, target, command, folder))
+        keep(part.name, one_part(part, number, allowed, target, command, folder))
 
 
 def one_part(
-    name: str,
+    part: Part,
     number: int,
     seconds: float,
     target: Target,
@@ -85,11 +87,12 @@ def one_part(
 ) -> dict[str, Any]:
     """The record of a part: what its processes left behind, however they ended."""
     start = time.monotonic()
-    paths = [folder / f"{name}-{share}.json" for share in range(number)]
+    paths = [folder / f"{part.name}-{share}.json" for share in range(number)]
+    flags = part.gpu_flags if target.platform == "cuda" else ""
+    environment = {**os.environ, **target.environment(flags)}
     processes = []
     for share, path in enumerate(paths):
-        words = command(name, path, max(1.0, seconds - GRACE), (share, number))
-        environment = {**os.environ, **target.environment()}
+        words = command(part.name, path, max(1.0, seconds - GRACE), (share, number))
         # A session of its own: its workers end with it.
         processes.append(subprocess.Popen(words, env=environment, start_new_session=True))
     problems = []
@@ -108,6 +111,7 @@ def one_part(
     record = {
         "state": "incomplete" if problems else "done",
         "seconds": round(time.monotonic() - start, 1),
+        "date": time.strftime("%Y-%m-%d"),
         "rows": rows,
     }
     return record | ({"error": "; ".join(problems)} if problems else {})
@@ -123,10 +127,18 @@ def end(process: subprocess.Popen) -> None:
 
 
 def keeper(path: Path, machine: dict[str, Any]) -> Callable[[str, dict[str, Any]], None]:
-    """A `keep` that writes everything so far to one file after every part."""
+    """A `keep` that writes everything so far to one file after every part.
+
+    What the file has of other parts stays, if it is from the same machine and versions.
+    """
     result: dict[str, Any] = {"machine": machine, "parts": {}}
+    before = json.loads(path.read_text()) if path.exists() else {"machine": {}}
+    if all(before["machine"].get(k) == machine.get(k) for k in ("accelerator", "versions")):
+        result["parts"] = before.get("parts", {})
 
     def keep(name: str, record: dict[str, Any]) -> None:
+        if record["state"] == "skipped" and name in result["parts"]:
+            return  # what was measured before is more
         result["parts"][name] = record
         measuring.write(path, result)
         print(f"   {name}: {record['state']} after {record['seconds']} s", file=sys.stderr)

@@ -42,7 +42,7 @@ class Target(NamedTuple):
     @property
     def precisions(self) -> tuple[str, ...]:
         """Of products, in the order in which they are raced."""
-        return ("float32", "tf32") if self.platform == "cuda" else ("float32",)
+        return ("float32", "bf16", "tf32") if self.platform == "cuda" else ("float32",)
 
     @property
     def command_buffers(self) -> Mapping[str, str]:
@@ -52,7 +52,7 @@ class Target(NamedTuple):
     @property
     def at_once(self) -> int:
         """Processes that compile beside one another."""
-        return max(1, min(8, self.processors // 2))
+        return max(1, min(4, self.processors // 4))
 
     def choice(self, course: Course, precision: str) -> devices.Choice:
         """Settings of a system's race."""

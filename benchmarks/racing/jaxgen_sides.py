@@ -24,7 +24,7 @@ class Jaxgen:
     def __init__(self, side: str, course: Course, choice: Choice, folder: Path, steps: int):
         self.side, self.course, self.steps = side, course, steps
         jax.config.update("jax_default_matmul_precision", jax_matmul_precision(choice))
-        self.learner = learner_of(course)
+        self.learner = learner_of(course, choice)
         images = np.load(folder / "train.npy")[: steps * course.images_per_step]
         self.images = jax.device_put(images)
         self.test = jax.device_put(np.load(folder / "test.npy"))
@@ -156,9 +156,10 @@ def plan(key: Array, num_images: int, steps: int) -> tuple[Array, Array]:
     return order, jax.random.split(steps_key, steps)
 
 
-def learner_of(course: Course) -> Learner:
-    """The system with its published hyper-parameters."""
-    return getattr(systems, course.name)(batch_size=course.batch_size)
+def learner_of(course: Course, choice: Choice | None = None) -> Learner:
+    """The system with its published hyper-parameters, in the precision of a choice."""
+    precision = "bfloat16" if choice and choice.precision == "bf16" else "float32"
+    return getattr(systems, course.name)(batch_size=course.batch_size, precision=precision)
 
 
 def losses(course: Course, images: np.ndarray, steps: int) -> list[dict[str, float]]:
