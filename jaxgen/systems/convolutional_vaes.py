@@ -109,7 +109,7 @@ def vae_animals(
         ),
     )
     optimizer = adam(learning_rate) if optimizer is None else optimizer
-    return minimize(model, optimizer, batch_size=batch_size, options_of=compiling.for_small_images)
+    return minimize(model, optimizer, batch_size=batch_size)
 
 
 def _image_shape(resolution: Any, image_channels: Any) -> tuple[int, int, int]:
