@@ -13,6 +13,8 @@ from jaxgen.types import Array, PyTree
 # fastest. A decoder of convolutions holds some ten times this in its layers: with vae_animals' ten
 # samples of 64 photographs, one batch takes six times the memory of one sample and no less time.
 BYTES_AT_ONCE = 16 * 2**20
+# An accelerator has the memory, and computes a large batch faster than several small ones.
+BYTES_AT_ONCE_ELSEWHERE = 256 * 2**20
 
 # (latents [n, D], labels [n], key) -> (parameters of p(x|z), the decoder's collections)
 Decoder = Callable[[Array, Array | None, Array | None], tuple[Any, PyTree]]
@@ -30,10 +32,11 @@ def map_samples(
 ) -> tuple[PyTree, PyTree]:
     """Applies `function` to the decoder's output for each sample of the latents.
 
-    The samples are one batch if K · B decoded images take at most BYTES_AT_ONCE. Otherwise a scan
-    decodes as many samples at a time as do, at least one, and its backward pass decodes them again
-    instead of saving their activations, all but those that the decoder marks by
-    `save_for_backward`: the memory is then that of one batch and of these, K times.
+    The samples are one batch if K · B decoded images take at most BYTES_AT_ONCE, or on an
+    accelerator BYTES_AT_ONCE_ELSEWHERE. Otherwise a scan decodes as many samples at a time as do,
+    at least one, and its backward pass decodes them again instead of saving their activations, all
+    but those that the decoder marks by `save_for_backward`: the memory is then that of one batch
+    and of these, K times.
 
     Args:
       function: parameters of p(x|z), [B, ...] -> arrays.
@@ -57,7 +60,8 @@ def map_samples(
         apart = jax.tree.map(lambda x: x.reshape(-1, num_images, *x.shape[1:]), output)
         return jax.vmap(function)(apart), collections
 
-    at_once = _divisor(num_samples, BYTES_AT_ONCE // (images.size * images.dtype.itemsize))
+    limit = BYTES_AT_ONCE if jax.default_backend() == "cpu" else BYTES_AT_ONCE_ELSEWHERE
+    at_once = _divisor(num_samples, limit // (images.size * images.dtype.itemsize))
     if in_one_batch or at_once == num_samples:
         return decode(latents, key)
 
