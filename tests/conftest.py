@@ -17,8 +17,13 @@ import numpy as np
 import pytest
 
 from jaxgen import systems
+from jaxgen.convolutions import onednn
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Programs that call oneDNN cannot be kept from one test to the next; its own tests turn it on.
+if jaxlib.version.__version__ == onednn.VERSION:
+    os.environ["JAXGEN_ONEDNN"] = "0"
 
 # Under nohup, or as a background job of a script, the tests inherit ignored signals, and so would
 # the processes that they send signals to.

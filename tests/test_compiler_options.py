@@ -144,8 +144,11 @@ def test_where_there_is_something_to_gain(version, platform, machine, backend, f
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.delenv("JAXGEN_ONEDNN", raising=False)
     assert (compiling.for_small_images() is not None) is found
     assert (compiling.for_wide_layers() is not None) is found
+    monkeypatch.setenv("JAXGEN_ONEDNN", "0")
+    assert compiling.for_small_images() is None
 
 
 @pytest.mark.slow

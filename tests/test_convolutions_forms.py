@@ -67,8 +67,7 @@ def test_every_form_is_tested():
         ("convolve", square(5, 5, 1, 0), 64, 512, 100, direct),  # one output position
     ],
 )
-def test_the_choice_is_the_cheapest_form(name, g, batch, cx, cy, form, monkeypatch):
-    monkeypatch.delenv("JAXGEN_ONEDNN", raising=False)
+def test_the_choice_is_the_cheapest_form(name, g, batch, cx, cy, form):
     assert choice.choose(name, g, batch, cx, cy) == form
 
 

@@ -39,7 +39,7 @@ from jaxgen.errors import UserError
     ],
 )
 def test_choice_with_onednn_available(name, g, batch, cx, cy, form, monkeypatch):
-    monkeypatch.setenv("JAXGEN_ONEDNN", "1")
+    monkeypatch.delenv("JAXGEN_ONEDNN", raising=False)
     monkeypatch.setattr(onednn, "available", lambda: True)
     assert choice.choose(name, g, batch, cx, cy) == form
     assert choice.choose(name, g, batch, cx, cy, jnp.float64) != onednn
@@ -47,16 +47,16 @@ def test_choice_with_onednn_available(name, g, batch, cx, cy, form, monkeypatch)
 
 @pytest.fixture
 def enable_onednn(monkeypatch):
-    """Sets JAXGEN_ONEDNN=1 and clears the cached result of `available`."""
-    monkeypatch.setenv("JAXGEN_ONEDNN", "1")
+    """Removes JAXGEN_ONEDNN=0, which tests have, and clears the cached result of `available`."""
+    monkeypatch.delenv("JAXGEN_ONEDNN", raising=False)
     onednn.available.cache_clear()
     yield
     onednn.available.cache_clear()
 
 
 needs_onednn = pytest.mark.skipif(
-    jaxlib.version.__version__ not in onednn.TESTED_VERSIONS or platform.machine() != "x86_64",
-    reason="needs a tested version of jaxlib on x86-64",
+    jaxlib.version.__version__ != onednn.VERSION or platform.machine() != "x86_64",
+    reason="needs the tested version of jaxlib on x86-64",
 )
 ignore_cache_warning = pytest.mark.filterwarnings("ignore:Error writing persistent compilation")
 
@@ -109,22 +109,43 @@ def missing():
     )
 
 
+@needs_onednn
 @ignore_cache_warning
 @pytest.mark.usefixtures("enable_onednn")
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("TESTED_VERSIONS", ("0.0.1",), "expected jaxlib in one of the versions 0.0.1, got"),
-        pytest.param("_convolution", missing(), "__missing", marks=needs_onednn),
-        pytest.param("convolve", lambda g, x, w: x, "wrong", marks=needs_onednn),
-        pytest.param("correlate", lambda g, x, y: x, "wrong", marks=needs_onednn),
+        ("_convolution", missing(), "__missing"),
+        ("convolve", lambda g, x, w: x, "wrong"),
+        ("correlate", lambda g, x, y: x, "wrong"),
     ],
 )
 def test_onednn_is_not_used_if_a_first_convolution_fails(name, value, message, monkeypatch):
     monkeypatch.setattr(onednn, name, value)
-    with pytest.warns(UserWarning, match=f"JAXGEN_ONEDNN=1 has no effect: .*{message}"):
+    with pytest.warns(UserWarning, match=f"computed without oneDNN: .*{message}"):
         assert choice.choose("convolve", THIN, 64, 16, 32) is unit_stride
     assert choice.choose("convolve", THIN, 64, 16, 32) is unit_stride  # without a second warning
+
+
+@pytest.mark.usefixtures("enable_onednn")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("jaxlib.version.__version__", "0.0.1"),
+        ("sys.platform", "darwin"),
+        ("platform.machine", lambda: "aarch64"),
+        ("jax.device_count", lambda: 2),
+    ],
+)
+def test_onednn_is_not_used_elsewhere(name, value, monkeypatch):
+    monkeypatch.setattr(name, value)
+    assert choice.choose("convolve", THIN, 64, 16, 32) is unit_stride
+
+
+@pytest.mark.usefixtures("enable_onednn")
+def test_zero_turns_it_off(monkeypatch):
+    monkeypatch.setenv("JAXGEN_ONEDNN", "0")
+    assert choice.choose("convolve", THIN, 64, 16, 32) is unit_stride
 
 
 def test_the_variable_must_be_0_or_1(monkeypatch):

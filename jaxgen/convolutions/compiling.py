@@ -6,7 +6,7 @@ nine interleaved turns and their range: with the calls a step of vae_flowers is 
 times as fast, and 1.18 (0.85 to 1.40) times without XLA's own fusions; one of dcgan_mnist is 1.04
 (1.02 to 1.10) and 0.80 (0.75 to 0.88) times. One of vae_animals takes 1.05 times as long with both
 options, and dense systems are slower with either. A program with options cannot be called inside
-another one, nor be divided among devices by XLA's partitioner.
+another one, nor be divided among devices by XLA's partitioner. JAXGEN_ONEDNN=0 turns them off.
 """
 
 import platform
@@ -15,6 +15,8 @@ import warnings
 
 import jax
 import jaxlib.version
+
+from jaxgen.convolutions import onednn
 
 Options = dict[str, bool | str]
 
@@ -36,7 +38,7 @@ def for_wide_layers() -> Options | None:
 def _available() -> bool:
     version = tuple(int(part) for part in jaxlib.version.__version__.split(".")[:2])
     intel = sys.platform == "linux" and platform.machine() == "x86_64"
-    if not (intel and version >= OLDEST and jax.default_backend() == "cpu"):
+    if not (intel and version >= OLDEST and jax.default_backend() == "cpu" and onednn.enabled()):
         return False
     # Such a program cannot be kept in the compilation cache, and JAX warns of each.
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")

@@ -7,10 +7,13 @@ over among processors, where XLA's divides the few rows and columns of a thin ke
 
 XLA compiles custom calls to `__onednn$convolution` and `__onednn$matmul` to oneDNN, but does not
 emit them in its default configuration. The format of their options is internal to XLA and has
-changed before; an invalid one can abort the process. A program with such a call cannot be stored in
-the compilation cache. Therefore this form is used only if JAXGEN_ONEDNN=1 is set in the environment
-before the first convolution, the version of jaxlib is one it was tested with, and a first
-convolution gives the right result. Otherwise, and in exported programs, other forms are used.
+changed before; an invalid one can abort the process. So this form is used with one version of
+jaxlib alone, the last for Python 3.11, and only if a first convolution gives the right result.
+Later versions emit such calls themselves where they are asked to: see `compiling`.
+
+XLA's partitioner cannot divide such a call, so it is not used where there are several devices, nor
+in exported programs, nor where JAXGEN_ONEDNN=0 is set in the environment. A program with such a
+call cannot be stored in the compilation cache.
 """
 
 import json
@@ -38,45 +41,44 @@ from jaxgen.convolutions.phases import join, split_kernel
 from jaxgen.errors import UserError
 
 VARIABLE = "JAXGEN_ONEDNN"
-TESTED_VERSIONS = ("0.10.2", "0.12.0.1")  # of jaxlib: the newest for Python 3.11, and for 3.12 on
+VERSION = "0.10.2"  # of jaxlib
 LANES = 16  # float32 numbers in a register of AVX-512
 Pads = tuple[Pair, Pair]
 
 
 def applies(dtype: Any) -> bool:
-    """Whether oneDNN is enabled and available, and supports this dtype."""
-    return dtype == jnp.float32 and enabled() and available()
+    """Whether oneDNN can compute a convolution of this dtype here."""
+    return dtype == jnp.float32 and enabled() and jax.device_count() == 1 and available()
 
 
 def enabled() -> bool:
-    """Whether JAXGEN_ONEDNN=1 is set in the environment.
+    """Whether oneDNN may be called: unless JAXGEN_ONEDNN=0 is set in the environment.
 
     Raises:
       UserError: for a value of JAXGEN_ONEDNN that is neither 0 nor 1.
     """
-    value = os.environ.get(VARIABLE, "0")
+    value = os.environ.get(VARIABLE, "1")
     if value not in ("", "0", "1"):
         raise UserError(f"expected {VARIABLE} to be 0 or 1, got {value!r}")
-    return value == "1"
+    return value != "0"
 
 
 @cache
 def available() -> bool:
-    """Whether a first convolution by oneDNN gives the right result. Warns once if not."""
-    reason = _unavailable_reason()
+    """Whether this is the version, and a first convolution is right. Warns once if it is not."""
+    intel = sys.platform == "linux" and platform.machine() == "x86_64"
+    if jaxlib.version.__version__ != VERSION or not intel:
+        return False
+    reason = _wrong()
     if reason:
-        warnings.warn(f"{VARIABLE}=1 has no effect: {reason}", stacklevel=2)
+        warnings.warn(f"convolutions are computed without oneDNN: {reason}", stacklevel=2)
     else:  # programs that call it cannot be cached, and JAX would warn about each
         warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
     return reason is None
 
 
-def _unavailable_reason() -> str | None:
-    version = jaxlib.version.__version__
-    if version not in TESTED_VERSIONS:
-        return f"expected jaxlib in one of the versions {', '.join(TESTED_VERSIONS)}, got {version}"
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        return f"expected Linux on x86-64, got {sys.platform} on {platform.machine()}"
+def _wrong() -> str | None:
+    """What is wrong with a first convolution, or None."""
     g = Geometry((5, 4), (3, 2), (2, 1), ((1, 0), (0, 1)))
     x, w, y = (
         np.arange(math.prod(shape), dtype=np.float32).reshape(shape)

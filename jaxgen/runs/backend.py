@@ -1,12 +1,10 @@
 """What a run asks of JAX: a device, and compiled programs kept from one process to the next."""
 
-import warnings
 from typing import Any
 
 import jax
 
 from jaxgen._files import reason
-from jaxgen.convolutions import onednn
 from jaxgen.data.storage.cache import directory, private_folder
 from jaxgen.errors import UserError
 
@@ -36,8 +34,6 @@ def keep_compiled_programs() -> None:
     folder is the user's own. Where the user has chosen a folder (JAX_COMPILATION_CACHE_DIR), or
     none can be had, JAX's configuration stays as it is.
     """
-    if onednn.enabled():  # programs that call oneDNN cannot be cached; JAX warns for each
-        warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
     if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return
     try:
