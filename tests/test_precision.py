@@ -13,6 +13,7 @@ from marks import slow_but
 from jaxgen import learners, models, runs, systems
 from jaxgen.errors import UserError
 from jaxgen.models.likelihoods import bernoulli
+from jaxgen.networks.bfloat16 import product
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 DENSE: dict[str, Any] = {"image_shape": (8, 8, 1), "hidden_sizes": (16,), "latent_size": 3}
@@ -94,6 +95,45 @@ def test_products_are_of_bfloat16():
     assert sum("xbf16>" in line for line in products) >= 9
     samples = learner.sample(state, 4, jax.random.key(0))
     assert samples.dtype == jnp.float32
+
+
+def exact_product(x, w):
+    """By float64, rounded to bfloat16 once."""
+    return (np.asarray(x, np.float64) @ np.asarray(w, np.float64)).astype(jnp.bfloat16)
+
+
+@pytest.mark.parametrize("shape", [(16, 30), (2, 8, 30)], ids=["batch", "two batch axes"])
+def test_the_product_of_a_dense_layer(shape):
+    rng = np.random.default_rng(0)
+    x, w, y = (
+        rng.standard_normal(size).astype(jnp.bfloat16)
+        for size in (shape, (30, 20), (*shape[:-1], 20))
+    )
+    value, vjp = jax.vjp(product, x, w)
+    of_x, of_w = vjp(jnp.asarray(y))
+    rows = [np.asarray(a, np.float64).reshape(-1, a.shape[-1]) for a in (x, y)]
+    expected = exact_product(x, w), exact_product(y, w.T), exact_product(rows[0].T, rows[1])
+    for found, exact in zip((value, of_x, of_w), expected, strict=True):
+        assert found.dtype == jnp.bfloat16
+        # Sums of 30 terms in float32 are rounded otherwise than exact ones once in thousands.
+        np.testing.assert_allclose(
+            np.asarray(found, np.float64), np.asarray(exact, np.float64), rtol=2**-7, atol=1e-6
+        )
+        assert np.mean(np.asarray(found) != exact) < 0.01
+
+
+def test_second_derivatives_of_the_product():
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(size).astype(jnp.bfloat16) for size in ((8, 6), (6, 5)))
+
+    def penalty(multiply, w):  # the gradient of a gradient's norm, as of a gradient penalty
+        slope = jax.grad(lambda x: jnp.sum(multiply(x, w).astype(jnp.float32) ** 2))(x)
+        return jnp.sum(slope.astype(jnp.float32) ** 2)
+
+    ours = jax.grad(lambda w: penalty(product, w))(w)
+    exact = jax.grad(lambda w: penalty(jnp.matmul, w))(w.astype(jnp.float32))
+    difference = np.linalg.norm(np.asarray(ours, np.float32) - exact)
+    assert difference < 0.02 * np.linalg.norm(exact)
 
 
 def test_networks_of_your_own():

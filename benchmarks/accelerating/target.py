@@ -61,7 +61,7 @@ class Target(NamedTuple):
             precision if self.platform == "cuda" else "float32",
             adam=course.name != "wgan_mnist",
             channels_last=course.channels_last,
-        )._replace(onednn=False)
+        )
 
     def environment(self, flag: str = "") -> dict[str, str]:
         """Of a process: JAX and XLA read it before they start.

@@ -16,7 +16,6 @@ class Choice(NamedTuple):
       compile_mode: of torch.compile; None for its default.
       optimizer_options: PyTorch's fastest for an optimizer that is not compiled.
       channels_last: whether PyTorch's convolutions get the layout [B, H, W, C].
-      onednn: whether jaxgen's convolutions may call oneDNN.
     """
 
     device: str
@@ -24,7 +23,6 @@ class Choice(NamedTuple):
     compile_mode: str | None
     optimizer_options: Mapping[str, Any]
     channels_last: bool
-    onednn: bool
 
 
 def choose(
@@ -42,15 +40,12 @@ def choose(
       channels_last: whether that layout is faster for the system's networks.
 
     Raises:
-      SystemExit: on a CPU, where only float32 is raced, or for a precision that is none.
+      SystemExit: for TF32 on a CPU, which has none, or for a precision that is none.
     """
     if precision not in PRECISIONS:
         raise SystemExit(f"expected a precision of {', '.join(PRECISIONS)}, got {precision!r}")
-    if precision != "float32" and not cuda:
-        raise SystemExit(
-            f"expected float32 on a CPU, got {precision}: XLA's products in bf16 are no faster "
-            "there, and there is no TF32"
-        )
+    if precision == "tf32" and not cuda:
+        raise SystemExit("expected float32 or bf16 on a CPU, got tf32: it has no such products")
     options: dict[str, Any] = {"fused": True} if adam else {"foreach": True}
     if cuda and not adam:
         options |= {"capturable": True}
@@ -60,13 +55,12 @@ def choose(
         "reduce-overhead" if cuda else None,
         options,
         channels_last,
-        onednn=not cuda,
     )
 
 
 def untuned(choice: Choice) -> Choice:
-    """Both as they come, where `choose` gives the fastest settings."""
-    return choice._replace(optimizer_options={}, channels_last=False, onednn=False)
+    """Both as they come, where `choose` gives PyTorch's fastest settings."""
+    return choice._replace(optimizer_options={}, channels_last=False)
 
 
 def torch_matmul_precision(precision: Precision) -> str:
@@ -91,5 +85,4 @@ def environment(choice: Choice) -> dict[str, str]:
     return {
         "JAX_PLATFORMS": platform,
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        "JAXGEN_ONEDNN": "1" if choice.onednn else "0",
     }

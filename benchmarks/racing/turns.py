@@ -104,7 +104,7 @@ def in_turns(workers: Workers, repeats: int, short: bool) -> dict[str, list[floa
     return times
 
 
-def check(course: Course, workers: Workers, facts: dict[str, Any]) -> None:
+def check(course: Course, workers: Workers, facts: dict[str, Any], precision: str) -> None:
     """The same number of parameters, and the same first losses."""
     for side, worker in workers.items():
         found = ask(worker, {"call": "facts"})["parameters"]
@@ -112,7 +112,7 @@ def check(course: Course, workers: Workers, facts: dict[str, Any]) -> None:
             raise SystemExit(f"{course.name}: {found} parameters in {side}, {facts['parameters']}")
         if side in CHECKED_SIDES:
             losses = ask(worker, {"call": "losses", "with": [CHECK_STEPS]})
-            if problems := disagreement(facts["losses"], losses):
+            if problems := disagreement(facts["losses"], losses, precision):
                 raise SystemExit(f"{course.name}, {side} starts otherwise: {'; '.join(problems)}")
 
 
@@ -135,10 +135,11 @@ def race(the: Race, course: Course) -> dict[str, Any]:
     epoch_steps = course.epoch_steps(facts["num_images"])
     quick = the.options.quick
     steps = min(epoch_steps, (course.quick_steps if quick else course.steps) or epoch_steps)
-    peers = tuple(peer for peer in course.peers if importlib.util.find_spec(peer))
+    wanted = course.peers if the.choice.precision == "float32" else ()
+    peers = tuple(peer for peer in wanted if importlib.util.find_spec(peer))
     sides = TORCH_SIDES + JAXGEN_SIDES + peers
     workers = {side: the.start(side, course, steps=steps) for side in sides}
-    check(course, workers, facts)
+    check(course, workers, facts, the.choice.precision)
     print(f"{course.name}: {facts['parameters']:,} parameters, the losses agree", flush=True)
     compiling, short = warm_up(workers)
     times = in_turns(workers, the.options.repeats, short)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen import _checks
+from jaxgen.networks import bfloat16
 from jaxgen.types import Array
 
 RunningVariance = Literal["biased", "unbiased"]
@@ -31,7 +32,9 @@ def dense(x: Array, features: int, name: str) -> Array:
     """A dense layer: [B, fan_in] -> [B, features]."""
     _checks.at_least(f"the size of layer {name}", features, 1)
     init = symmetric_uniform(1 / math.sqrt(x.shape[-1]))
-    return nn.Dense(features, kernel_init=init, bias_init=init, name=name)(x)
+    product = bfloat16.product_of(x)
+    layer = nn.Dense(features, kernel_init=init, bias_init=init, dot_general=product, name=name)
+    return layer(x)
 
 
 def batch_norm(
