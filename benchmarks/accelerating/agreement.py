@@ -1,10 +1,12 @@
 """Part 1: every system runs on the device and agrees with the CPU.
 
 After its first step a system can amplify rounding: Adam divides a gradient by its size, so one near
-zero gives a whole step in a direction that its last bits decide. So the CPU trains twice, once from
-weights whose last bit is changed, and the device may be as far from the CPU as these two, or twice.
+zero gives a whole step in a direction that its last bits decide. So the CPU also trains from
+weights whose last bit is changed, and the device may be as far from the CPU as these runs are, or
+twice.
 """
 
+from functools import partial
 from typing import Any
 
 from benchmarks.accelerating.images import labels_of, noise, shape_of
@@ -17,6 +19,7 @@ SAMPLES = 4
 SAMPLE_TOLERANCE = 1e-4  # of pixels in [0, 1], from the same weights
 SIZE = 1024
 ROUNDING = 2.0  # times the difference that the last bit of the weights makes on the CPU
+DRAWS = 4  # of the weights that are changed: one draw's difference can be a tenth of another's
 # Of a product of SIZE x SIZE normal numbers against float64, root mean square over that of the
 # result: float32 gives 2e-7 to 1e-6, TF32 3e-4.
 FLOAT32_ERROR = 1e-5
@@ -45,7 +48,8 @@ def system(name: str) -> dict[str, Any]:
 
     Metrics are compared relative to the largest of their step, as the race does. Both sides start
     from the CPU's weights and draw the same random numbers; samples are drawn from these weights.
-    "rounding" is how far the CPU is from itself where the last bit of the weights is changed.
+    "rounding" is how far the CPU is from itself where the last bit of the weights is changed, the
+    largest of DRAWS.
     """
     import jax
     import numpy as np
@@ -71,9 +75,13 @@ def system(name: str) -> dict[str, Any]:
     cpu = jax.devices("cpu")[0]
     ours, samples = on(jax.devices()[0], initial)
     theirs, expected = on(cpu, initial)
-    changed, _ = on(cpu, initial._replace(params=jax.tree.map(last_bit_changed, initial.params)))
     differences = [relative(*both) for both in zip(ours, theirs, strict=True)]
-    rounding = [relative(*both) for both in zip(changed, theirs, strict=True)]
+    rounding = [0.0] * STEPS
+    for draw in range(DRAWS):
+        params = jax.tree.map(partial(last_bit_changed, draw), initial.params)
+        changed, _ = on(cpu, initial._replace(params=params))
+        found = [relative(*both) for both in zip(changed, theirs, strict=True)]
+        rounding = [max(pair) for pair in zip(rounding, found, strict=True)]
     of_samples = float(np.abs(samples - expected).max())
     return {
         "agrees": within(differences, rounding) and of_samples <= SAMPLE_TOLERANCE,
@@ -84,11 +92,11 @@ def system(name: str) -> dict[str, Any]:
     }
 
 
-def last_bit_changed(weights: Any) -> Any:
+def last_bit_changed(draw: int, weights: Any) -> Any:
     """Every other weight, by chance, moved to the next larger number."""
     import numpy as np
 
-    chosen = np.random.default_rng(0).random(weights.shape) < 0.5
+    chosen = np.random.default_rng(draw).random(weights.shape) < 0.5
     return np.where(chosen, np.nextafter(weights, np.inf, dtype=weights.dtype), weights)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import statistics
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from benchmarks.measuring import markdown, ratios, spread
 from benchmarks.racing.agreement import LATER_TOLERANCE
 
 TITLE = "## On a GPU"
+LONGEST_REASON = 90  # characters
 NOT_COMPARED = ["not compared"]  # what a race says of sides that were not measured
 SIDES = {
     "torch_eager": "PyTorch, eager",
@@ -108,11 +110,12 @@ def race(rows: dict[str, Any]) -> list[str]:
 
 
 def failures(systems: dict[str, Any]) -> str:
-    """What was not measured, by reason."""
+    """What was not measured, by reason; the results have the whole messages."""
     reasons: dict[str, list[str]] = {}
     for name, entry in systems.items():
         for side, what in entry.get("failures", {}).items():
-            reasons.setdefault(what, []).append(f"{name} ({SIDES[side]})")
+            brief = textwrap.shorten(what, LONGEST_REASON, placeholder=" ...")
+            reasons.setdefault(brief, []).append(f"{name} ({SIDES[side]})")
     return " ".join(f"Not measured, {what}: {', '.join(who)}." for what, who in reasons.items())
 
 
@@ -213,7 +216,7 @@ def memory(rows: dict[str, Any]) -> list[str]:
     """MiB of an epoch's program."""
     table = [
         [name, *(f"{row['mib'][key]:,.0f}" for key in ("arguments", "temporary"))]
-        for name, row in rows.items()
+        for name, row in sorted(rows.items())
         if "mib" in row
     ]
     header = ["epoch of 1,024 images", "state and images, MiB", "beside them, MiB"]
