@@ -13,12 +13,13 @@
 
 Each side runs in a separate process. The sides are measured in turns, on the same processors with
 the same number of threads; each turn starts with a different side. All start from the same weights,
-and their first losses must agree. Every call adds its systems to the machine's file in
-benchmarks/results/, under the precision they were measured in. benchmarks/NOTES.md describes the
-method and the findings.
+and their first losses must agree. Every call adds its systems to the file of this machine and
+jaxlib in benchmarks/results/, under the precision they were measured in. benchmarks/NOTES.md
+describes the method and the findings.
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
 import shutil
@@ -51,7 +52,9 @@ def main() -> None:
         publishing.publish(ROOT)
         return
     device = measuring.accelerator()
-    path = measuring.results_path("race", device or measuring.processor(), options.threads)
+    jaxlib = importlib.metadata.version("jaxlib")
+    name = f"{device or measuring.processor()}, jaxlib {jaxlib}"
+    path = measuring.results_path("race", name, options.threads)
     if options.report:
         if not path.exists():
             raise SystemExit(f"nothing is kept for this machine: expected {path}")

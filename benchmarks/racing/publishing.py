@@ -1,7 +1,8 @@
 """The tables of README.md and docs/race.md, written from the results that are kept.
 
-A machine has a file of its own. The CPU's table comes from the newest file among those with the
-most systems in float32, the GPU's from the newest file of `benchmarks/accelerator.py`.
+A machine has a file for each version of jaxlib. The CPU's tables come from the machine that was
+raced last, among those with the most systems in float32, the GPU's from the newest file of
+`benchmarks/accelerator.py`.
 """
 
 import json
@@ -15,8 +16,8 @@ from benchmarks.accelerating import report as accelerators
 from benchmarks.measuring import markdown
 from benchmarks.racing import report
 
-TABLE = "|  | PyTorch, DataLoader |"  # how the table in docs/race.md begins
-SUMMARY = "|  | vae_mnist |"  # and the one in README.md
+TABLES = ("<!-- race: CPU -->", "<!-- end of race -->")  # around what is written in docs/race.md
+SUMMARY = "|  | vae_mnist |"  # how the table in README.md begins
 NO_GPU = "## On a GPU\n\nNothing has been measured on a GPU."
 
 
@@ -29,11 +30,15 @@ def publish(root: Path) -> None:
         print(f"written: {name}")
 
 
-def newest_cpu(folder: Path = measuring.RESULTS) -> dict[str, Any]:
-    """The newest of the CPU results with the most systems in float32."""
+def newest_cpu(folder: Path = measuring.RESULTS) -> list[dict[str, Any]]:
+    """The results of the CPU that was raced last with the most systems, one for each jaxlib."""
     kept = [json.loads(path.read_text()) for path in folder.glob("race_*.json")]
     kept = [result for result in kept if not result["machine"].get("accelerator")]
-    return max(kept, key=lambda result: (len(raced(result)), date(result)))
+    most = max(len(raced(result)) for result in kept)
+    kept = [result for result in kept if len(raced(result)) == most]
+    newest = max(kept, key=date)
+    of_it = [result for result in kept if of_machine(result) == of_machine(newest)]
+    return sorted(of_it, key=lambda result: [int(n) for n in jaxlib(result).split(".")])
 
 
 def newest_gpu(folder: Path = measuring.RESULTS) -> dict[str, Any] | None:
@@ -48,29 +53,62 @@ def date(result: dict[str, Any]) -> str:
     return result["machine"].get("date", "")
 
 
+def jaxlib(result: dict[str, Any]) -> str:
+    """The version that was raced."""
+    return next(iter(raced(result).values()))["versions"]["jaxlib"]
+
+
 def raced(result: dict[str, Any]) -> dict[str, Any]:
     """The systems that were raced in float32."""
     return result.get("float32", {}).get("systems", {})
 
 
-def page(text: str, cpu: dict[str, Any], gpu: dict[str, Any] | None) -> str:
-    """docs/race.md with the newest numbers: the table, and the section on a GPU at the end."""
-    text = with_table(text, TABLE, report.times_table(raced(cpu)).split("\n\n")[0])
-    before, _, _ = text.partition(accelerators.TITLE)
+def page(text: str, cpu: list[dict[str, Any]], gpu: dict[str, Any] | None) -> str:
+    """docs/race.md with the newest numbers: the tables, and the section on a GPU at the end."""
+    before, _, rest = text.partition(TABLES[0])
+    _, found, after = rest.partition(TABLES[1])
+    if not found:
+        raise SystemExit(f"expected {TABLES[0]} and {TABLES[1]} in the page")
+    tables = "\n\n".join(map(cpu_tables, cpu))
+    after, _, _ = after.partition(accelerators.TITLE)
     section = NO_GPU if gpu is None else accelerators.section(gpu)
-    return f"{before.rstrip()}\n\n{section}\n"
+    return f"{before}{TABLES[0]}\n{tables}\n{TABLES[1]}{after.rstrip()}\n\n{section}\n"
 
 
-def readme(text: str, cpu: dict[str, Any], gpu: dict[str, Any] | None) -> str:
-    """README.md with the newest ratios, a row for each kind of machine."""
-    advantages = {name: report.advantage(entry) for name, entry in raced(cpu).items()}
-    rows = [[of_machine(cpu), *(f"{statistics.median(v):.2f}" for v in advantages.values())]]
+def cpu_tables(result: dict[str, Any]) -> str:
+    """What was raced with one version of jaxlib."""
+    versions = next(iter(raced(result).values()))["versions"]
+    lines = [
+        f"### {of_machine(result)}, jaxlib {versions['jaxlib']}",
+        f"jax {versions['jax']}, torch {versions['torch']}.",
+        report.times_table(raced(result)),
+    ]
+    if peers := report.peers_table(raced(result)):
+        lines += ["Other JAX libraries, seconds per epoch:", peers]
+    bf16 = result.get("bf16", {}).get("systems", {})
+    if bf16:
+        lines += ['bfloat16: autocast in PyTorch, `precision="bfloat16"` in jaxgen.']
+        lines += [report.times_table(bf16)]
+    if populations := result.get("float32", {}).get("populations"):
+        lines += ["Many seeds at once:", report.population_table(populations)]
+    if starts := result.get("float32", {}).get("first_epoch"):
+        lines += ["From the start of a process:", report.start_table(starts)]
+    return "\n\n".join(lines)
+
+
+def readme(text: str, cpu: list[dict[str, Any]], gpu: dict[str, Any] | None) -> str:
+    """README.md with the newest ratios, a row for each machine and jaxlib."""
+    names, rows = list(raced(cpu[0])), []
+    for result in cpu:
+        found = [report.advantage(raced(result)[name]) for name in names]
+        cells = [f"{statistics.median(values):.2f}" for values in found]
+        rows.append([f"{of_machine(result)}, jaxlib {jaxlib(result)}", *cells])
     if gpu is not None:
         race = gpu["parts"].get("race", {}).get("rows", {}).get("float32", {}).get("systems", {})
-        found = [accelerators.advantage(race.get(name, {"sides": {}})) for name in advantages]
+        found = [accelerators.advantage(race.get(name, {"sides": {}})) for name in names]
         cells = [f"{statistics.median(values):.2f}" if values else "" for values in found]
         rows.append([gpu["machine"]["accelerator"], *cells])
-    return with_table(text, SUMMARY, markdown(["", *advantages], rows))
+    return with_table(text, SUMMARY, markdown(["", *names], rows))
 
 
 def of_machine(result: dict[str, Any]) -> str:
