@@ -385,14 +385,14 @@ def of_jaxlib(version, **changed):
 
 
 def test_the_newest_machine_with_the_most_systems_is_published(tmp_path):
-    two = {"a": of_jaxlib("0.10.2"), "b": of_jaxlib("0.10.2")}
-    one = {"a": of_jaxlib("0.10.2", steps=117)}
+    two = {name: of_jaxlib("0.10.2") for name in ("vae_flowers", "vae_mnist")}
+    one = {"vae_mnist": of_jaxlib("0.10.2", steps=117)}
     machines = {
         "old": ({"processor": "P", "threads": 2}, two),
         "new": ({"processor": "Q(R)  2", "threads": 4, "date": "2026-11-26"}, two),
         "other": (
             {"processor": "Q(R)  2", "threads": 4, "date": "2026-11-25"},
-            {"a": of_jaxlib("0.9"), "b": of_jaxlib("0.9")},
+            {"vae_flowers": of_jaxlib("0.9")},
         ),
         "part": ({"processor": "R", "threads": 2, "date": "2026-11-27"}, one),
         "gpu": ({"processor": "S", "threads": 2, "accelerator": "G", "date": "2026-12-01"}, two),
@@ -406,7 +406,10 @@ def test_the_newest_machine_with_the_most_systems_is_published(tmp_path):
     page = publishing.page(text, found, None)
     assert "old" not in page
     assert page.index("### Q 2, 4 cores, jaxlib 0.9") < page.index("jaxlib 0.10.2")
+    assert page.index("| vae_mnist |") < page.rindex("| vae_flowers |")  # in the race's order
     assert publishing.page(page, found, None) == page
+    readme = publishing.readme("|  | vae_mnist |\n| --- |\n\nx", found, None)
+    assert "| Q 2, 4 cores, jaxlib 0.9 |  | 2.00 |" in readme
     assert publishing.newest_gpu(tmp_path) is None
     gpu = {"machine": {"platform": "cuda", "accelerator": "G", "date": "2026-11-26"}}
     (tmp_path / "accelerator_g.json").write_text(json.dumps(gpu))

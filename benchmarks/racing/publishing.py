@@ -15,6 +15,7 @@ from benchmarks import measuring
 from benchmarks.accelerating import report as accelerators
 from benchmarks.measuring import markdown
 from benchmarks.racing import report
+from benchmarks.racing.course import COURSES
 
 TABLES = ("<!-- race: CPU -->", "<!-- end of race -->")  # around what is written in docs/race.md
 SUMMARY = "|  | vae_mnist |"  # how the table in README.md begins
@@ -31,13 +32,11 @@ def publish(root: Path) -> None:
 
 
 def newest_cpu(folder: Path = measuring.RESULTS) -> list[dict[str, Any]]:
-    """The results of the CPU that was raced last with the most systems, one for each jaxlib."""
+    """The results of the CPU that was raced last with the most systems, for each jaxlib."""
     kept = [json.loads(path.read_text()) for path in folder.glob("race_*.json")]
     kept = [result for result in kept if not result["machine"].get("accelerator")]
-    most = max(len(raced(result)) for result in kept)
-    kept = [result for result in kept if len(raced(result)) == most]
-    newest = max(kept, key=date)
-    of_it = [result for result in kept if of_machine(result) == of_machine(newest)]
+    newest = max(kept, key=lambda result: (len(raced(result)), date(result)))
+    of_it = [r for r in kept if of_machine(r) == of_machine(newest) and raced(r)]
     return sorted(of_it, key=lambda result: [int(n) for n in jaxlib(result).split(".")])
 
 
@@ -81,7 +80,7 @@ def cpu_tables(result: dict[str, Any]) -> str:
     lines = [
         f"### {of_machine(result)}, jaxlib {versions['jaxlib']}",
         f"jax {versions['jax']}, torch {versions['torch']}.",
-        report.times_table(raced(result)),
+        report.times_table(in_order(raced(result))),
     ]
     if peers := report.peers_table(raced(result)):
         lines += ["Other JAX libraries, seconds per epoch:", peers]
@@ -96,12 +95,18 @@ def cpu_tables(result: dict[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
+def in_order(systems: dict[str, Any]) -> dict[str, Any]:
+    """In the order of the race, whichever was raced first."""
+    return {name: systems[name] for name in COURSES if name in systems}
+
+
 def readme(text: str, cpu: list[dict[str, Any]], gpu: dict[str, Any] | None) -> str:
     """README.md with the newest ratios, a row for each machine and jaxlib."""
-    names, rows = list(raced(cpu[0])), []
+    names, rows = [name for name in COURSES if any(name in raced(r) for r in cpu)], []
     for result in cpu:
-        found = [report.advantage(raced(result)[name]) for name in names]
-        cells = [f"{statistics.median(values):.2f}" for values in found]
+        known = raced(result)
+        found = [report.advantage(known[name]) if name in known else [] for name in names]
+        cells = [f"{statistics.median(values):.2f}" if values else "" for values in found]
         rows.append([f"{of_machine(result)}, jaxlib {jaxlib(result)}", *cells])
     if gpu is not None:
         race = gpu["parts"].get("race", {}).get("rows", {}).get("float32", {}).get("systems", {})
