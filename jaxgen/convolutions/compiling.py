@@ -9,10 +9,6 @@ options, and dense systems are slower with either. A program with options cannot
 another one, nor be divided among devices by XLA's partitioner. JAXGEN_ONEDNN=0 turns them off.
 """
 
-import platform
-import sys
-import warnings
-
 import jax
 import jaxlib.version
 
@@ -37,9 +33,8 @@ def for_wide_layers() -> Options | None:
 
 def _available() -> bool:
     version = tuple(int(part) for part in jaxlib.version.__version__.split(".")[:2])
-    intel = sys.platform == "linux" and platform.machine() == "x86_64"
-    if not (intel and version >= OLDEST and jax.default_backend() == "cpu" and onednn.enabled()):
+    found = version >= OLDEST and onednn.is_contained() and onednn.enabled()
+    if not (found and jax.default_backend() == "cpu"):
         return False
-    # Such a program cannot be kept in the compilation cache, and JAX warns of each.
-    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
+    onednn.ignore_cache_warnings()
     return True

@@ -63,17 +63,26 @@ def enabled() -> bool:
     return value != "0"
 
 
+def is_contained() -> bool:
+    """Whether the wheels of jaxlib for this platform contain oneDNN."""
+    return sys.platform == "linux" and platform.machine() == "x86_64"
+
+
+def ignore_cache_warnings() -> None:
+    """Programs that call oneDNN cannot be kept in the compilation cache; JAX warns about each."""
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
+
+
 @cache
 def available() -> bool:
     """Whether this is the version, and a first convolution is right. Warns once if it is not."""
-    intel = sys.platform == "linux" and platform.machine() == "x86_64"
-    if jaxlib.version.__version__ != VERSION or not intel:
+    if jaxlib.version.__version__ != VERSION or not is_contained():
         return False
     reason = _wrong()
     if reason:
         warnings.warn(f"convolutions are computed without oneDNN: {reason}", stacklevel=2)
-    else:  # programs that call it cannot be cached, and JAX would warn about each
-        warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
+    else:
+        ignore_cache_warnings()
     return reason is None
 
 
