@@ -384,6 +384,13 @@ def of_jaxlib(version, **changed):
     return entry(**changed) | {"versions": {"jax": "1", "jaxlib": version, "torch": "2"}}
 
 
+def test_bfloat16_may_differ_by_its_rounding():
+    ours = [{"loss": 100.0}, {"loss": 90.0}]
+    assert disagreement(ours, [{"loss": 101.0}, {"loss": 94.0}], "bf16") == []
+    assert len(disagreement(ours, [{"loss": 101.0}, {"loss": 94.0}])) == 2
+    assert len(disagreement(ours, [{"loss": 103.0}, {"loss": 102.0}], "bf16")) == 2
+
+
 def test_the_newest_machine_with_the_most_systems_is_published(tmp_path):
     two = {name: of_jaxlib("0.10.2") for name in ("vae_flowers", "vae_mnist")}
     one = {"vae_mnist": of_jaxlib("0.10.2", steps=117)}
