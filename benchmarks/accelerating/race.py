@@ -57,7 +57,7 @@ def libraries(target: Target) -> list[str]:
 
 
 def library_of(side: str) -> str:
-    """ "torch" or "jaxgen"."""
+    """The library that a side belongs to: torch or jaxgen."""
     return side.split("_")[0]
 
 
@@ -126,10 +126,11 @@ def open_sides(
     So the second finds the kernels that were chosen for the first.
     """
     opened: dict[tuple[str, str], Any] = {}
-    waiting = list(task.target.sides)
-    while waiting:
-        sides = [next(s for s in waiting if library_of(s) == one) for one in libraries(task.target)]
-        waiting = [side for side in waiting if side not in sides]
+    of_each = [
+        [side for side in task.target.sides if library_of(side) == library]
+        for library in libraries(task.target)
+    ]
+    for sides in zip(*of_each, strict=True):
         orders = {}
         for course in courses:
             choice = task.target.choice(course, precision)._asdict()
@@ -195,7 +196,7 @@ def compared(facts: dict[str, Any], precision: str) -> list[str]:
 
 
 class Library:
-    """The worker: the sides of one library for one system, opened anew for each precision."""
+    """A worker process: runs one library's sides of one system, in each precision in turn."""
 
     def __init__(self, words: dict[str, Any]):
         self.course = COURSES[words["course"]]
