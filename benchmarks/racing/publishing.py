@@ -79,7 +79,10 @@ def cpu_tables(result: dict[str, Any]) -> str:
     versions = next(iter(raced(result).values()))["versions"]
     lines = [
         f"### {of_machine(result)}, jaxlib {versions['jaxlib']}",
-        f"jax {versions['jax']}, torch {versions['torch']}.",
+        ", ".join(
+            [f"jax {versions['jax']}", f"torch {versions['torch']}", *filter(None, [date(result)])]
+        )
+        + ".",
         report.times_table(in_order(raced(result))),
     ]
     if peers := report.peers_table(raced(result)):
